@@ -1,0 +1,124 @@
+package timeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Emit records that e happened within [lo, hi]. It may be called from many
+// goroutines. The Recorder fills in I, Trial and At, and returns I.
+type Emit func(lo, hi time.Time, e Event) int
+
+// A Recorder collects the events of one trial, and appends each to a stream of
+// JSON lines as it comes, so that a crash leaves the evidence.
+type Recorder struct {
+	base  time.Time
+	trial int
+
+	mu   sync.Mutex
+	next int
+	t    Timeline
+	out  io.Writer
+	subs []func(Event)
+	err  error
+}
+
+// NewRecorder starts the clock of a trial at base. Its first event gets the
+// index first. out may be nil.
+func NewRecorder(base time.Time, trial, first int, out io.Writer) *Recorder {
+	return &Recorder{base: base, trial: trial, next: first, out: out}
+}
+
+// Subscribe calls f for each later event, in order and one at a time, while the
+// recorder is locked: f must be quick and must not call the recorder.
+func (r *Recorder) Subscribe(f func(Event)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.subs = append(r.subs, f)
+}
+
+// Base is the instant from which the trial's times count.
+func (r *Recorder) Base() time.Time { return r.base }
+
+// Since is t on the trial's clock.
+func (r *Recorder) Since(t time.Time) time.Duration { return t.Sub(r.base) }
+
+// Emit records e; see the type Emit.
+func (r *Recorder) Emit(lo, hi time.Time, e Event) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e.I, e.Trial = r.next, r.trial
+	e.At = Interval{lo.Sub(r.base), hi.Sub(r.base)}
+	if e.At.Hi < e.At.Lo {
+		panic(fmt.Sprintf("dapple: internal error: event %q by %s ends before it begins: %v", e.Kind, e.By, e.At))
+	}
+	r.next++
+	r.t = append(r.t, e)
+	r.append(e)
+	for _, f := range r.subs {
+		f(e)
+	}
+	return e.I
+}
+
+func (r *Recorder) append(e Event) {
+	if r.out == nil || r.err != nil {
+		return
+	}
+	line, err := json.Marshal(e)
+	if err == nil {
+		_, err = r.out.Write(append(line, '\n'))
+	}
+	if err != nil {
+		r.err = fmt.Errorf("append to the timeline: %w", err)
+	}
+}
+
+// Now records e as happening between the call's begin lo and now.
+func (r *Recorder) Now(e Event) int {
+	now := time.Now()
+	return r.Emit(now, now, e)
+}
+
+// Timeline returns a copy of what was recorded so far.
+func (r *Recorder) Timeline() Timeline {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.t)
+}
+
+// Next is the index that the next event will get.
+func (r *Recorder) Next() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next
+}
+
+// Err is the first error of appending to the stream, or nil.
+func (r *Recorder) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+// Read reads a stream of JSON lines. A torn last line (the writer crashed) is
+// left out; any other line that is not an event is an error with its number.
+func Read(in io.Reader) (Timeline, error) {
+	dec := json.NewDecoder(in)
+	var t Timeline
+	for n := 1; ; n++ {
+		var e Event
+		switch err := dec.Decode(&e); err {
+		case nil:
+			t = append(t, e)
+		case io.EOF, io.ErrUnexpectedEOF:
+			return t, nil
+		default:
+			return t, fmt.Errorf("timeline line %d: %w", n, err)
+		}
+	}
+}

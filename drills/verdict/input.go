@@ -1,0 +1,41 @@
+package verdict
+
+import (
+	"time"
+
+	"github.com/dapple-drills/dapple/drills/timeline"
+	"github.com/dapple-drills/dapple/scenarios"
+)
+
+// Input is everything on which the verdict of a trial rests, besides nothing:
+// Judge is a pure function of it.
+type Input struct {
+	N          int
+	Timeline   timeline.Timeline
+	Objectives scenarios.Objectives // the system's, tightened by the scenario's
+	Failover   *bool                // the scenario's expect.failover
+	Phase      Phase
+	Window     Window
+	// Expectation is what the effective settings predict, per metric.
+	Expectation map[string]Expected
+	// AppReconnect is the longest that the app class waits before it tries
+	// again by its own declaration: connect + statement + back-off.
+	AppReconnect time.Duration
+	// FreshPeriod is the period of the class fresh.
+	FreshPeriod time.Duration
+	// ClockEps bounds the clocks of runner and agents.
+	ClockEps time.Duration
+	// MultiPrimary systems have no one primary: lineage is the component.
+	MultiPrimary bool
+	// NodeDead says of a fault kind and its parameters that its effect is the
+	// death of all server processes of the node, so that it is fenced at the
+	// effect; the keys are the fault keys of FaultPlanned's Data.
+	NodeDead map[string]bool
+}
+
+// Window is how long the scenario looks and what it calls stable and full.
+type Window struct {
+	Settle    time.Duration
+	StableFor time.Duration
+	FullFor   time.Duration
+}
