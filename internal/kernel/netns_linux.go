@@ -1,0 +1,166 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// DialNetNS connects to addr ("ip:port", no name) from inside the network
+// namespace that path names (/proc/PID/ns/net). Networks are tcp, tcp4 and tcp6.
+//
+// Only the making of the socket happens inside the namespace, on a thread of its
+// own for some microseconds: a socket stays in the namespace in which it was
+// made (network_namespaces(7)). Connecting is done outside, without blocking a
+// thread, so that any number of dials may wait at once.
+func DialNetNS(ctx context.Context, path, network, addr string) (net.Conn, error) {
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("address %q: want ip:port, names are not resolved: %w", addr, err)
+	}
+	switch {
+	case network == "tcp", network == "tcp4" && to.Addr().Unmap().Is4(), network == "tcp6" && to.Addr().Is6():
+	default:
+		return nil, fmt.Errorf("dialling %s %s: want tcp, tcp4 or tcp6 and an address of that family", network, addr)
+	}
+	family, sa := sockaddr(to)
+	fd, err := socketIn(path, family)
+	if err != nil {
+		return nil, err
+	}
+	c, err := connect(ctx, fd, sa, network+" "+addr)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: network, Addr: net.TCPAddrFromAddrPort(to), Err: err}
+	}
+	return c, nil
+}
+
+func sockaddr(to netip.AddrPort) (family int, sa unix.Sockaddr) {
+	ip := to.Addr().Unmap()
+	if ip.Is4() {
+		return unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: ip.As4()}
+	}
+	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(to.Port()), Addr: ip.As16()}
+}
+
+// socketIn makes a non-blocking stream socket inside the namespace.
+func socketIn(path string, family int) (fd int, err error) {
+	ns, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, netnsError(path, err)
+	}
+	defer unix.Close(ns)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		fd, err = enterAndMake(ns, path, family)
+	}()
+	<-done
+	return fd, err
+}
+
+// enterAndMake runs in a goroutine of its own. If the way back out of the
+// namespace fails, the thread stays locked, and the runtime ends it together
+// with the goroutine: no other goroutine ever runs on a thread that is still
+// inside.
+func enterAndMake(ns int, path string, family int) (int, error) {
+	runtime.LockOSThread()
+	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		runtime.UnlockOSThread()
+		return -1, fmt.Errorf("opening our own network namespace: %w", err)
+	}
+	defer unix.Close(home)
+	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return -1, netnsError(path, err)
+	}
+	fd, sockErr := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err := unix.Setns(home, unix.CLONE_NEWNET); err == nil {
+		runtime.UnlockOSThread()
+	}
+	if sockErr != nil {
+		return -1, fmt.Errorf("making a socket in %s: %w", path, sockErr)
+	}
+	return fd, nil
+}
+
+// netnsError adds the way out to an error of open or setns.
+func netnsError(path string, err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("entering the network namespace %s: %w: it takes root (CAP_SYS_ADMIN and CAP_SYS_PTRACE): run with sudo", path, err)
+	}
+	return fmt.Errorf("entering the network namespace %s: %w", path, err)
+}
+
+// connect takes fd over, also when it fails.
+func connect(ctx context.Context, fd int, sa unix.Sockaddr, name string) (net.Conn, error) {
+	// The connection is begun before the descriptor meets the poller: an idle
+	// socket reports "writable, hung up" at once, which would read as connected.
+	err := unix.Connect(fd, sa)
+	// A non-blocking descriptor: the file is driven by the poller.
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close() // net.FileConn keeps a copy
+	switch {
+	case err == nil:
+	case errors.Is(err, unix.EINPROGRESS), errors.Is(err, unix.EINTR):
+		if err := connected(ctx, f); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, os.NewSyscallError("connect", err)
+	}
+	return net.FileConn(f)
+}
+
+// connected waits until the connection that is under way stands, or failed, or
+// ctx ended.
+func connected(ctx context.Context, f *os.File) error {
+	stop := context.AfterFunc(ctx, func() {
+		// The only way to wake a waiter of the poller. An error would mean that f
+		// is closed, and then nobody waits.
+		_ = f.SetWriteDeadline(time.Unix(1, 0))
+	})
+	defer stop()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var result error
+	err = raw.Write(func(fd uintptr) (done bool) {
+		done, result = connectResult(int(fd))
+		return done
+	})
+	if err == nil {
+		err = result
+	}
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// connectResult asks the kernel what became of a connection under way.
+func connectResult(fd int) (done bool, err error) {
+	code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return true, os.NewSyscallError("getsockopt", err)
+	}
+	switch e := unix.Errno(code); e {
+	case 0, unix.EISCONN:
+		// The poller may wake us for nothing: only a peer proves a connection.
+		_, err := unix.Getpeername(fd)
+		return err == nil, nil
+	case unix.EINPROGRESS, unix.EALREADY, unix.EINTR:
+		return false, nil
+	default:
+		return true, os.NewSyscallError("connect", e)
+	}
+}

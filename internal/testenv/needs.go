@@ -1,0 +1,66 @@
+package testenv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// NeedRoot ends the test unless it runs as root.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	var missing error
+	if os.Geteuid() != 0 {
+		missing = errors.New("run the tests with sudo -E")
+	}
+	Need(t, "root", missing)
+}
+
+// NeedDocker ends the test unless a Docker engine answers on this machine and
+// has, or can get, images: see .ci/docker-up and .ci/base-image.
+func NeedDocker(t testing.TB) {
+	t.Helper()
+	Need(t, "docker", dockerMissing(t.Context()))
+}
+
+// dockerMissing pings the engine without a client library, which package
+// targets/docker alone may import.
+func dockerMissing(ctx context.Context) error {
+	const how = "start one with .ci/docker-up (root on Debian) or yours with systemctl start docker"
+	socket := "/var/run/docker.sock"
+	if host := os.Getenv("DOCKER_HOST"); host != "" {
+		path, ok := strings.CutPrefix(host, "unix://")
+		if !ok {
+			return fmt.Errorf("DOCKER_HOST=%s is not an engine of this machine: unset it, and %s", host, how)
+		}
+		socket = path
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	var d net.Dialer
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, "unix", socket)
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("no Docker engine answers on %s: %s: %w", socket, how, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("the Docker engine on %s answers %s", socket, resp.Status)
+	}
+	return nil
+}
