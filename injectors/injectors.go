@@ -31,6 +31,7 @@ type Fault struct {
 	Node      string          `json:"node"`                // where it lands
 	Does      string          `json:"does"`                // for people: "SIGKILL to pid 4711 (patroni), the whole container"
 	Momentary bool            `json:"momentary,omitempty"` // it held once it took effect: its being over is no hole
+	NodeDead  bool            `json:"node_dead,omitempty"` // its effect is the death of every process of the node
 	Undo      string          `json:"undo"`                // the command by which a person could take it back
 	State     json.RawMessage `json:"state"`               // for the injector alone
 }
@@ -39,6 +40,10 @@ type Fault struct {
 type Aim struct {
 	On    []targets.Node // the fault lands on each of these
 	Peers []targets.Node // all other nodes of the system
+	// Processes says by which names the parts of a node are known: "server" and
+	// "manager" to the words that mark their processes. The engine fills it from
+	// the kind of system.
+	Processes map[string][]string
 }
 
 // An Injector makes one kind of fault, and takes it back.
@@ -81,6 +86,20 @@ type Reverted interface {
 	Reverted(ctx context.Context, n targets.Node, f Fault) (ok bool, proof string, err error)
 }
 
+// Lasting is an Injector some of whose faults outlive a reboot of the machine:
+// a stopped process does not, a node that was killed and has nobody to start it
+// does. Without it, the record of a fault made before a reboot is void.
+type Lasting interface {
+	Lasting(f Fault) bool
+}
+
+// Patient is an Injector some of whose faults take their time to show: a server
+// that is asked to end first finishes what it does. Without it the agent looks
+// for the effect for 5 s.
+type Patient interface {
+	Patience(f Fault) time.Duration
+}
+
 // A Kind is one entry of the catalogue: what a scenario may name under
 // "inject".
 type Kind struct {
@@ -115,12 +134,26 @@ type TypedWatcher[S any] interface {
 	Watch(ctx context.Context, n targets.Node, s S, see func(Sighting)) error
 }
 
+// TypedReverted is a Typed injector that is also Reverted.
+type TypedReverted[S any] interface {
+	Reverted(ctx context.Context, n targets.Node, s S) (ok bool, proof string, err error)
+}
+
+// TypedLasting is a Typed injector that is also Lasting.
+type TypedLasting[S any] interface{ Lasting(s S) bool }
+
+// TypedPatient is a Typed injector that is also Patient.
+type TypedPatient[S any] interface {
+	Patience(s S) time.Duration
+}
+
 // A Step is one planned change to one node.
 type Step[S any] struct {
 	Node      targets.Node
 	Does      string
 	Undo      string
 	Momentary bool
+	NodeDead  bool
 	State     S
 }
 
@@ -154,7 +187,7 @@ func (x typed[S]) Plan(ctx context.Context, aim Aim) ([]Fault, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s on %s: state: %w", x.kind, s.Node.Name(), err)
 		}
-		faults[i] = Fault{Kind: x.kind, Node: s.Node.Name(), Does: s.Does, Undo: s.Undo, Momentary: s.Momentary, State: state}
+		faults[i] = Fault{Kind: x.kind, Node: s.Node.Name(), Does: s.Does, Undo: s.Undo, Momentary: s.Momentary, NodeDead: s.NodeDead, State: state}
 	}
 	return faults, nil
 }
@@ -174,6 +207,41 @@ func (x typed[S]) Effect(ctx context.Context, n targets.Node, f Fault) (held boo
 
 func (x typed[S]) Revert(ctx context.Context, n targets.Node, f Fault) error {
 	return x.with(f, func(s S) error { return x.t.Revert(ctx, n, s) })
+}
+
+// Reverted asks t, or else looks whether the effect is gone.
+func (x typed[S]) Reverted(ctx context.Context, n targets.Node, f Fault) (ok bool, proof string, err error) {
+	err = x.with(f, func(s S) error {
+		var err error
+		if r, is := x.t.(TypedReverted[S]); is {
+			ok, proof, err = r.Reverted(ctx, n, s)
+			return err
+		}
+		held, seen, err := x.t.Effect(ctx, n, s)
+		ok, proof = err == nil && !held, seen
+		return err
+	})
+	return ok, proof, err
+}
+
+// Lasting asks t; without an answer a fault ends with the boot.
+func (x typed[S]) Lasting(f Fault) bool {
+	lasting := false
+	if l, is := x.t.(TypedLasting[S]); is {
+		err := x.with(f, func(s S) error { lasting = l.Lasting(s); return nil })
+		return lasting || err != nil // what cannot be read must not be thought to be over
+	}
+	return false
+}
+
+// Patience asks t; 0 leaves it to the agent.
+func (x typed[S]) Patience(f Fault) (d time.Duration) {
+	if p, is := x.t.(TypedPatient[S]); is {
+		if x.with(f, func(s S) error { d = p.Patience(s); return nil }) != nil {
+			return 0
+		}
+	}
+	return d
 }
 
 func (x typedWatcher[S]) Watch(ctx context.Context, n targets.Node, f Fault, see func(Sighting)) error {

@@ -123,6 +123,12 @@ type Starter interface {
 	Start(ctx context.Context) error
 }
 
+// ByHand is a Starter that knows the shell command by which a person would start
+// it: "docker start pg1". It is printed where dapple could not do it itself.
+type ByHand interface {
+	StartCommand() string
+}
+
 // Fencer is a Node that its engine can put down so that the engine's restart
 // policy does not bring it back.
 type Fencer interface {
