@@ -1,7 +1,10 @@
 package timeline
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -78,7 +81,7 @@ func (r *Recorder) append(e Event) {
 	}
 }
 
-// Now records e as happening between the call's begin lo and now.
+// Now records e as happening at this moment.
 func (r *Recorder) Now(e Event) int {
 	now := time.Now()
 	return r.Emit(now, now, e)
@@ -106,19 +109,30 @@ func (r *Recorder) Err() error {
 }
 
 // Read reads a stream of JSON lines. A torn last line (the writer crashed) is
-// left out; any other line that is not an event is an error with its number.
+// left out: one without an end of line that is not an event, or zero bytes that
+// a file system put in place of what was lost. Any other line that is not an
+// event is an error with its number; empty lines are skipped.
 func Read(in io.Reader) (Timeline, error) {
-	dec := json.NewDecoder(in)
+	r := bufio.NewReader(in)
 	var t Timeline
 	for n := 1; ; n++ {
-		var e Event
-		switch err := dec.Decode(&e); err {
-		case nil:
-			t = append(t, e)
-		case io.EOF, io.ErrUnexpectedEOF:
-			return t, nil
-		default:
+		line, err := r.ReadBytes('\n')
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
 			return t, fmt.Errorf("timeline line %d: %w", n, err)
+		}
+		if text := bytes.TrimSpace(line); len(text) > 0 {
+			var e Event
+			switch err := json.Unmarshal(text, &e); {
+			case err == nil:
+				t = append(t, e)
+			case last || len(bytes.Trim(text, "\x00")) == 0:
+			default:
+				return t, fmt.Errorf("timeline line %d: %w", n, err)
+			}
+		}
+		if last {
+			return t, nil
 		}
 	}
 }

@@ -1,31 +1,55 @@
 package timeline
 
 import (
+	"encoding/json"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 )
 
+// Pause is how much longer than usual the next success of a stream of writes
+// may be in coming before a new run begins, so that a system which hung and then
+// answered everything is not one unbroken run: a little more than the period of
+// the stream fresh.
+const Pause = 25 * time.Millisecond
+
 // A Stream compresses equal results of one probe into runs, without losing any
 // bound: of each run it emits
 //
-//   - the first result to return, at once;
+//   - the first result that it was given, at once;
 //   - when the run ends, the result that was sent earliest and the one that was
-//     sent latest, where these are others.
+//     sent latest, where these are others. Their Data is a Run.
 //
 // In an open loop results return out of the order in which they were sent, so
 // the first to return need not be the first sent. A verdict takes an outage's
 // bounds from exactly these: the latest-sent and first-returned success, the
 // earliest- and latest-sent failure (measurement rules, "Metrics").
 //
-// Two results are equal if Kind, Node, Value, Epoch and Evidence are.
+// Two results are equal if Kind, Node, Value, Epoch and Evidence are. A run of
+// successful writes also ends where the next one came back Pause later than
+// usual, or after twice the usual time, whichever is more.
 type Stream struct {
 	emit Emit
 
 	mu       sync.Mutex
 	n        int64
+	index    int // of the event of first
 	first    seen
 	earliest seen
 	latest   seen
+	gap      time.Duration // longest in the run, see Run.GapMS
+	usual    time.Duration // moving average of the gaps of all runs; 0: not known
+}
+
+// A Run is the Data of the events that end a run, but for Member events, which
+// have Data of their own: which run, and how dense it was.
+type Run struct {
+	First int `json:"run"` // the index of the run's first event
+	// GapMS is the longest time in the run from the sending of the latest-sent
+	// result so far to the coming back of the next: the most for which what the
+	// run says may have been otherwise in between.
+	GapMS float64 `json:"gap_ms"`
 }
 
 type seen struct {
@@ -41,20 +65,42 @@ func (s *Stream) Add(lo, hi time.Time, e Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := seen{lo, hi, e}
-	if s.n > 0 && same(s.first.e, e) {
-		s.n++
-		if lo.Before(s.earliest.lo) {
-			s.earliest = r
-		}
-		if lo.After(s.latest.lo) {
-			s.latest = r
-		}
+	if s.n > 0 && same(s.first.e, e) && !s.paused(r) {
+		s.grow(r)
 		return
 	}
 	s.flush()
-	s.n, s.first, s.earliest, s.latest = 1, r, r, r
-	e.N = max(e.N, 1)
-	s.emit(lo, hi, e)
+	s.n, s.first, s.earliest, s.latest, s.gap = 1, r, r, r, 0
+	if e.Kind == Write {
+		e.N = 1
+	}
+	s.index = s.emit(lo, hi, e)
+}
+
+func (s *Stream) grow(r seen) {
+	s.n++
+	s.gap = max(s.gap, r.hi.Sub(s.latest.lo))
+	if r.lo.Before(s.earliest.lo) {
+		s.earliest = r
+	}
+	if r.lo.After(s.latest.lo) {
+		s.latest = r
+	}
+}
+
+// paused says whether r came back too late to be of the same run.
+func (s *Stream) paused(r seen) bool {
+	if r.e.Kind != Write || !strings.HasPrefix(r.e.Value, "acked") { // both classes of success
+		return false
+	}
+	gap := max(r.hi.Sub(s.latest.lo), 1)
+	usual := s.usual
+	if usual == 0 {
+		s.usual = gap
+		return false
+	}
+	s.usual += (min(gap, 2*usual+Pause) - usual) / 8 // one stall must not become usual
+	return gap > max(usual+Pause, 2*usual)
 }
 
 // Flush ends the current run: everything that Add was given can be judged.
@@ -69,17 +115,23 @@ func (s *Stream) flush() {
 	if s.n < 2 {
 		return
 	}
-	if s.earliest.lo != s.first.lo && s.earliest.lo != s.latest.lo {
-		s.again(s.earliest, 1)
+	if !s.earliest.lo.Equal(s.first.lo) && !s.earliest.lo.Equal(s.latest.lo) {
+		s.again(s.earliest)
 	}
-	if s.latest.lo != s.first.lo {
-		s.again(s.latest, s.n)
-	}
+	// Also where the latest-sent is the first: how dense the run was is told once.
+	s.again(s.latest)
 }
 
-func (s *Stream) again(r seen, n int64) {
-	if r.e.N == 0 || r.e.Kind == Write {
-		r.e.N = n
+func (s *Stream) again(r seen) {
+	if r.e.Kind == Write {
+		r.e.N = s.n
+	}
+	if r.e.Data == nil {
+		data, err := json.Marshal(Run{s.index, MS(s.gap)})
+		if err != nil {
+			panic(fmt.Sprintf("dapple: internal error: a run has no JSON: %v", err))
+		}
+		r.e.Data = data
 	}
 	s.emit(r.lo, r.hi, r.e)
 }

@@ -11,7 +11,9 @@ package timeline
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -73,27 +75,30 @@ const (
 	// Epoch say who took it (empty if unknown), Evidence is the reply. At.Lo is
 	// when it was sent (its intended time, in an open loop), At.Hi when the
 	// reply came. Streams are compressed into runs: see Stream. N is the number
-	// of writes in the run so far.
+	// of writes in the run so far: 1 in its first event, all in its last.
 	Write Kind = "write"
 	// Role: what Node says of itself: primary, replica, or unreachable, at one
-	// look. Compressed into runs.
+	// look; Epoch is the lineage that it says it is on. Compressed into runs.
 	Role Kind = "role"
 	// Leader: the control plane's view changed: Node is its new leader ("" for
 	// none), Epoch its term. It changed within At (the last look with the old
-	// view to the first with the new one). By is the observer.
+	// view to the first with the new one). By is the observer. The first view of
+	// an observer is one too, with the two ends of that look.
 	Leader Kind = "leader"
-	// Detected: the system showed that it knows, other than by a change of
-	// leader; Value says how.
+	// Detected: the system showed within At that it knows, other than by a
+	// change of leader; Value says how. One from before the fault counts for
+	// nothing.
 	Detected Kind = "detected"
 	// Member: how Node takes part, at one look: Value is "primary", "following"
 	// (replicating the current lineage, lag 0), "lagging" or "absent". N is the
 	// lag in the system's own unit. Compressed into runs.
 	Member Kind = "member"
 	// Redundancy: the system's redundancy in one line, such as
-	// "3 members, 2 streaming, 1 synchronous". Compressed into runs.
+	// "3 members, 2 streaming, 1 synchronous", or "unknown" when it could not
+	// be asked. It is as before when the line is. Compressed into runs.
 	Redundancy Kind = "redundancy"
-	// Health: what the load balancer's check says of Node: green or red.
-	// Compressed into runs.
+	// Health: what the load balancer's check says of Node at one look: green or
+	// red. Compressed into runs.
 	Health Kind = "health"
 	// Promoted: an independent source (server log, first file of the new
 	// lineage) dates the promotion of Node within At.
@@ -109,8 +114,9 @@ const (
 	Audit Kind = "audit"
 	// Lost: an acknowledged write was looked for and not found. Value is its id
 	// "client/seq", By the stream that wrote it, At when it was sent and
-	// acknowledged, Node and Epoch who took it, Evidence the audit. Emitted for
-	// acked and acked-degraded writes; Data holds {"class": …}.
+	// acknowledged, Node and Epoch who took it, Evidence the audit: it begins
+	// with its name (A1, A2). Emitted for acked and acked-degraded writes; Data
+	// holds {"class": …}. One write may be missed by several audits.
 	Lost Kind = "lost"
 	// Late: an unknown write, absent in one audit and present in a later one.
 	Late Kind = "late"
@@ -157,11 +163,11 @@ type Counts struct {
 type Audited struct {
 	Acked     int64 `json:"acked"`         // tried and acknowledged
 	Degraded  int64 `json:"degraded"`      // acknowledged with weaker durability
-	Unknown   int64 `json:"unknown"`       // without a definite reply
+	Unknown   int64 `json:"unknown"`       // without a definite reply: Recovered + Absent, if all were decided
 	Failed    int64 `json:"failed"`        // refused, or never sent
 	Lost      int64 `json:"lost"`          // acknowledged (also degraded) and absent
 	LostDegr  int64 `json:"lost_degraded"` // of those, degraded
-	Recovered int64 `json:"recovered"`     // unknown and present
+	Recovered int64 `json:"recovered"`     // unknown and present (also late)
 	Absent    int64 `json:"absent"`        // unknown and absent
 	Late      int64 `json:"late"`
 	Phantom   int64 `json:"phantom"`
@@ -194,11 +200,21 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 	if err := json.Unmarshal(data, &w); err != nil {
 		return err
 	}
+	if w.Kind == "" {
+		return errors.New("this is not an event: it has no kind")
+	}
+	if !(w.LoMS <= w.HiMS) || math.Abs(w.LoMS) > maxMS || math.Abs(w.HiMS) > maxMS {
+		return fmt.Errorf("event %d: [%v, %v] ms is not an interval", w.I, w.LoMS, w.HiMS)
+	}
 	*e = Event(w.wire)
 	e.I = w.I
 	e.At = Interval{FromMS(w.LoMS), FromMS(w.HiMS)}
 	return nil
 }
+
+// maxMS is about 50 years in milliseconds: more is no time of a trial, and would
+// overflow sums of durations.
+const maxMS = 1.6e12
 
 // MS is d in milliseconds, as records give times.
 func MS(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -27,6 +27,11 @@ type Input struct {
 	ClockEps time.Duration
 	// MultiPrimary systems have no one primary: lineage is the component.
 	MultiPrimary bool
+	// AnyNodeTakesWrites: nodes that are no primary take writes too and pass
+	// them on (etcd), so who took a write says nothing; its epoch does. Dual
+	// writable is then an ack on an older epoch sent after an ack on a newer one
+	// returned, and promotion is the first ack on a newer epoch.
+	AnyNodeTakesWrites bool
 	// NodeDead says of a fault kind and its parameters that its effect is the
 	// death of all server processes of the node, so that it is fenced at the
 	// effect; the keys are the fault keys of FaultPlanned's Data.

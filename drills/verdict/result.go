@@ -28,13 +28,10 @@ type Metric struct {
 	LoMS   float64 `json:"lo_ms"`
 	HiMS   float64 `json:"hi_ms"`
 	Events []int   `json:"events"`
-}
-
-// A Maybe is a Metric, or the reason why there is none. In JSON it is the metric
-// with its fields, or {"null": true, "reason": …}: see MarshalJSON.
-type Maybe struct {
-	*Metric
-	Reason string
+	// Censored says that our own revert, or the end of the window, ended what
+	// was measured: it proves that it took at least LoMS, and nothing about the
+	// most that it would have taken.
+	Censored bool `json:"censored,omitempty"`
 }
 
 // A Trial is all that a trial's timeline proves: one element of record.json's
@@ -90,22 +87,23 @@ type Restart struct {
 	Events []int      `json:"events"`
 }
 
-// Metrics are the numbers of a trial. A nil pointer was not looked for.
+// Metrics are the numbers of a trial. Where one is nil (null in JSON), Reasons
+// says why, by its name in JSON.
 type Metrics struct {
-	Detection  Maybe `json:"detection"`
-	Election   Maybe `json:"election"`
-	Promotion  Maybe `json:"promotion"`
-	Routing    Maybe `json:"routing"`
-	Outage     Maybe `json:"outage"` // the longest single outage of the worse client class
-	RTO        Maybe `json:"rto"`    // the sum of outages less than 30 s apart, of the worse class
-	FenceLag   Maybe `json:"fence_lag"`
-	Rejoin     Maybe `json:"rejoin"`
-	Redundancy Maybe `json:"redundancy"`
-	FirstAck   Maybe `json:"first_ack"` // effect to first acknowledged client write
-	Stable     Maybe `json:"stable"`
-	Full       Maybe `json:"full"`
-	FalseGreen Maybe `json:"false_green"`
-	FalseRed   Maybe `json:"false_red"`
+	Detection  *Metric `json:"detection"`
+	Election   *Metric `json:"election"`
+	Promotion  *Metric `json:"promotion"`
+	Routing    *Metric `json:"routing"`
+	Outage     *Metric `json:"outage"`     // the longest single outage of the worse client class
+	RTO        *Metric `json:"rto"`        // the sum of outages less than 30 s apart, of the worse class
+	FenceLag   *Metric `json:"fence_lag"`  // negative: the old primary was fenced before the new one took writes
+	Rejoin     *Metric `json:"rejoin"`     // node given back (started again, or fault reverted) to following with lag 0
+	Redundancy *Metric `json:"redundancy"` // effect to redundancy as before
+	FirstAck   *Metric `json:"first_ack"`  // effect to first acknowledged client write
+	Stable     *Metric `json:"stable"`     // effect to the beginning of the first stable time
+	Full       *Metric `json:"full"`       // effect to the beginning of the first full time
+	FalseGreen *Metric `json:"false_green"`
+	FalseRed   *Metric `json:"false_red"`
 
 	Loss         *Loss      `json:"loss"`
 	Outages      []Outage   `json:"outages"`
@@ -117,6 +115,7 @@ type Metrics struct {
 	Tool         Tool       `json:"tool"`
 
 	Expectation map[string]Expected `json:"expectation"`
+	Reasons     map[string]string   `json:"reasons"`
 }
 
 // Loss is what the audits found; see timeline.Audited.
