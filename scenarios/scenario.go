@@ -4,81 +4,132 @@
 //
 // Reading has three steps that never mix: decode (strict, with positions),
 // validate (all problems at once), and compile, which is not here: binding names
-// to injectors, probes and nodes is cmd/dapple's business. The package touches
-// nothing but the bytes it is given, so "dapple check" works anywhere.
+// to injectors, probes and nodes is cmd/dapple's business. What names there are
+// is told to this package by a Vocabulary. Besides the files that it is asked to
+// load and the secrets that it is asked to resolve it touches nothing, so
+// "dapple check" works anywhere.
+//
+// Every problem is a diag.Problem: file, line, column, what was found and how to
+// mend it. One reading reports all of them.
 package scenarios
 
 import "time"
 
 // A Scenario declares a drill.
 type Scenario struct {
-	Name        string     `yaml:"name"`
-	Why         string     `yaml:"why,omitempty"`
-	Requires    Requires   `yaml:"requires,omitempty"`
-	Workload    Workload   `yaml:"workload,omitempty"`
-	Steady      Duration   `yaml:"steady,omitempty"`
-	Steps       []Step     `yaml:"steps"`
-	Settle      Duration   `yaml:"settle,omitempty"`
-	StableFor   Duration   `yaml:"stable_for,omitempty"`
-	FullFor     Duration   `yaml:"full_for,omitempty"`
-	BlastRadius Radius     `yaml:"blast_radius,omitempty"`
-	Abort       []Abort    `yaml:"abort,omitempty"`
-	Expect      Expect     `yaml:"expect,omitempty"`
-	Objectives  Objectives `yaml:"objectives,omitempty"` // may tighten, never loosen, the system's
-	Trials      int        `yaml:"trials,omitempty"`
+	// What the drill is called in reports and in the history.
+	Name string `yaml:"name"`
+	// Why the drill is worth doing: the promise that it puts to the test.
+	Why string `yaml:"why,omitempty"`
+	// The systems on which the scenario makes sense.
+	Requires Requires `yaml:"requires,omitempty"`
+	// The load of the client class app.
+	Workload Workload `yaml:"workload,omitempty"`
+	// How long the system must be healthy before the first fault. Default 15s.
+	Steady Duration `yaml:"steady,omitempty"`
+	// The faults, in the order in which they are made.
+	Steps []Step `yaml:"steps"`
+	// How long the system is watched after the last fault is taken back; ends
+	// sooner once it is stable, rejoined, redundant and full. Default 120s.
+	Settle Duration `yaml:"settle,omitempty"`
+	// How long at least 99 % of the writes must succeed to count as stable.
+	// Default 10s.
+	StableFor Duration `yaml:"stable_for,omitempty"`
+	// How long the goodput must be back at 95 % of what it was to count as
+	// full. Default 30s.
+	FullFor Duration `yaml:"full_for,omitempty"`
+	// The most that the planned faults may touch.
+	BlastRadius Radius `yaml:"blast_radius,omitempty"`
+	// Conditions that end the drill; everything is then reverted.
+	Abort []Abort `yaml:"abort,omitempty"`
+	// What the author expects of the system.
+	Expect Expect `yaml:"expect,omitempty"`
+	// May tighten, never loosen, the objectives of the system.
+	Objectives Objectives `yaml:"objectives,omitempty"`
+	// How often the cycle of fault and recovery is done. Default 1.
+	Trials int `yaml:"trials,omitempty"`
+
+	src *source // where it was read; nil if it was made in Go
 }
 
 // Requires says on which systems the scenario makes sense.
 type Requires struct {
-	Kind       Strings `yaml:"kind,omitempty"`
+	// One kind of system, or a list of them.
+	Kind Strings `yaml:"kind,omitempty"`
+	// What the system must be able to do, whatever its kind.
 	Capability Strings `yaml:"capability,omitempty"`
 }
 
 // Workload is the load of the client class app; the other probes have their own
 // rates.
 type Workload struct {
-	Rate    Rate `yaml:"rate,omitempty"`
-	Clients int  `yaml:"clients,omitempty"`
+	// Writes per second of all clients together, with the unit. Default 200/s.
+	Rate Rate `yaml:"rate,omitempty"`
+	// How many clients share the rate. Default 4.
+	Clients int `yaml:"clients,omitempty"`
 }
 
 // A Step is one fault.
 type Step struct {
-	Inject string   `yaml:"inject"`
-	On     Strings  `yaml:"on"`
-	With   Params   `yaml:"with,omitempty"`
-	For    Duration `yaml:"for,omitempty"`
-	At     Duration `yaml:"at,omitempty"`    // after the first step
-	Phase  Phase    `yaml:"phase,omitempty"` // random | worst | best
-	Pos    Pos      `yaml:"-"`
+	// The name of the injector: what is done.
+	Inject string `yaml:"inject"`
+	// Where: a role (primary, replica, any replica, all replicas, sync replica,
+	// majority, minority, all, leader), a node's name, or a list of them.
+	On Strings `yaml:"on"`
+	// The parameters of the injector.
+	With Params `yaml:"with,omitempty"`
+	// How long the fault is held; for a kill, how long until the node is started
+	// again. Default 60s.
+	For Duration `yaml:"for,omitempty"`
+	// When, counted from the first step.
+	At Duration `yaml:"at,omitempty"`
+	// Where in the system's heartbeat or lease cycle the fault is to land.
+	// Default random.
+	Phase Phase `yaml:"phase,omitempty"`
+	// Pos is where the step stands in its file.
+	Pos Pos `yaml:"-"`
 }
 
 // Radius bounds what the planned faults may touch.
 type Radius struct {
+	// How many nodes. Default 1.
 	Nodes int `yaml:"nodes,omitempty"`
 }
 
 // Abort is a condition that ends the drill; everything is then reverted.
 type Abort struct {
+	// The longest that clients may be without service.
 	Outage Duration `yaml:"outage,omitempty"`
 }
 
 // Expect is what the author expects of the system; nil is undeclared.
 type Expect struct {
+	// Whether the primary role moves to another node.
 	Failover *YesNo `yaml:"failover,omitempty"`
 }
 
 // Objectives are what the owners of a system promised. A nil one is undeclared:
 // reported, not judged.
 type Objectives struct {
-	Detection  *Duration `yaml:"detection,omitempty"`
-	RTO        *Duration `yaml:"rto,omitempty"`
-	RPO        *RPO      `yaml:"rpo,omitempty"`
-	SplitBrain *Never    `yaml:"split_brain,omitempty"`
-	Rejoin     *Duration `yaml:"rejoin,omitempty"`
+	// From the fault until the system shows that it knows.
+	Detection *Duration `yaml:"detection,omitempty"`
+	// The outage that clients may see.
+	RTO *Duration `yaml:"rto,omitempty"`
+	// The acknowledged writes that may be missing, as a number ("0 writes") or
+	// by the age of the oldest ("5s").
+	RPO *RPO `yaml:"rpo,omitempty"`
+	// Whether two nodes may take writes at once: never.
+	SplitBrain *Never `yaml:"split_brain,omitempty"`
+	// Until the old node follows the new primary again.
+	Rejoin *Duration `yaml:"rejoin,omitempty"`
+	// Until there are as many replicas as before.
 	Redundancy *Duration `yaml:"redundancy,omitempty"`
+	// How long the health check may say healthy while clients fail.
 	FalseGreen *Duration `yaml:"false_green,omitempty"`
-	StaleReads *Never    `yaml:"stale_reads,omitempty"`
-	LateWrites *Never    `yaml:"late_writes,omitempty"`
+	// Whether a read may return less than what was acknowledged before: never.
+	StaleReads *Never `yaml:"stale_reads,omitempty"`
+	// Whether a write that was missing may appear later: never.
+	LateWrites *Never `yaml:"late_writes,omitempty"`
 }
 
 // RPO is the most loss that is tolerated, in writes ("0 writes") or as an age
@@ -91,6 +142,9 @@ type RPO struct {
 // Phase is where in the system's heartbeat cycle the fault is to land.
 type Phase string
 
+// The phases. Random is anywhere in the cycle; the others lock on the renewal of
+// the lease, just after it (the longest detection) and just before the next (the
+// shortest).
 const (
 	Random Phase = "random"
 	Worst  Phase = "worst"
@@ -102,89 +156,3 @@ type Never bool
 
 // YesNo is written yes or no.
 type YesNo bool
-
-// A System describes what is drilled.
-type System struct {
-	Name        string      `yaml:"name"`
-	Kind        string      `yaml:"kind"`
-	Environment Environment `yaml:"environment,omitempty"`
-	Nodes       Nodes       `yaml:"nodes"`
-	Clients     Clients     `yaml:"clients,omitempty"`
-	HTTP        Params      `yaml:"http,omitempty"` // for kind http
-	Health      Health      `yaml:"health,omitempty"`
-	Objectives  Objectives  `yaml:"objectives,omitempty"`
-	Design      Design      `yaml:"design,omitempty"`
-	Settings    Params      `yaml:"settings,omitempty"` // what the kind needs besides: see its documentation
-}
-
-// Environment decides how careful the guardrails are.
-type Environment string
-
-const (
-	CI         Environment = "ci"
-	Staging    Environment = "staging"
-	Production Environment = "production"
-)
-
-// Nodes says where the nodes are: exactly one way.
-type Nodes struct {
-	Docker *DockerNodes `yaml:"docker,omitempty"`
-	Hosts  []HostNode   `yaml:"hosts,omitempty"`
-	SSH    []SSHNode    `yaml:"ssh,omitempty"`
-}
-
-// DockerNodes selects containers; filters narrow.
-type DockerNodes struct {
-	Label   Strings `yaml:"label,omitempty"`
-	Compose string  `yaml:"compose,omitempty"`
-	Names   Strings `yaml:"names,omitempty"`
-}
-
-// HostNode is a node by address; without Process only probes can reach it.
-type HostNode struct {
-	Name string `yaml:"name"`
-	URL  string `yaml:"url,omitempty"`
-	Addr string `yaml:"addr,omitempty"`
-}
-
-// SSHNode is a node on a machine reached by ssh.
-type SSHNode struct {
-	Name string `yaml:"name"`
-	Host string `yaml:"host"`
-}
-
-// Clients is how an application of theirs connects and reconnects.
-type Clients struct {
-	DSN       string   `yaml:"dsn,omitempty"`
-	URL       string   `yaml:"url,omitempty"`
-	Password  Secret   `yaml:"password,omitempty"`
-	Connect   Duration `yaml:"connect,omitempty"`   // default 1s
-	Statement Duration `yaml:"statement,omitempty"` // default 2s
-	Backoff   Backoff  `yaml:"backoff,omitempty"`   // default 50ms to 500ms
-}
-
-// Backoff doubles From up to To, with jitter.
-type Backoff struct {
-	From Duration `yaml:"from,omitempty"`
-	To   Duration `yaml:"to,omitempty"`
-}
-
-// Secret says where a secret is: never in the file itself.
-type Secret struct {
-	Env  string `yaml:"env,omitempty"`
-	File string `yaml:"file,omitempty"`
-}
-
-// Health is the check that the load balancer uses; {node} is the node's address.
-type Health struct {
-	HTTP string `yaml:"http,omitempty"`
-	TCP  string `yaml:"tcp,omitempty"`
-}
-
-// Design is how the owners built it, in the words of their documents.
-type Design struct {
-	Pattern   string `yaml:"pattern,omitempty"`
-	Detection string `yaml:"detection,omitempty"`
-	State     string `yaml:"state,omitempty"`
-	Recovery  string `yaml:"recovery,omitempty"`
-}

@@ -141,7 +141,7 @@ func TestNearestFindsSlipsOfTheKeyboardAndNothingElse(t *testing.T) {
 	known := []string{"steady", "steps", "settle", "stable_for", "objectives", "on", "at"}
 	for word, want := range map[string]string{
 		"stedy": "steady", "stepz": "steps", "stpes": "steps", "Stable-For": "stable_for",
-		"objective": "objectives", "ojbectives": "objectives", "in": "on", "whatever": "", "": "",
+		"objective": "objectives", "obj": "objectives", "ste": "", "settle-time": "settle", "ojbectives": "objectives", "in": "on", "whatever": "", "": "",
 		"nn": "on", "xy": "", strings.Repeat("x", 5000): "",
 	} {
 		if got := diag.Nearest(word, known); got != want {

@@ -4,8 +4,9 @@ import "strings"
 
 // Nearest is the one of known that a person most likely meant by word, or "" if
 // none is near: at most a third of the word's length may differ (two letters
-// changing places count once), at least one letter and at most four. Upper and
-// lower case, and "-" for "_", do not differ.
+// changing places count once), at least one letter and at most four; or it is
+// the beginning of one alone. Upper and lower case, and "-" for "_", do not
+// differ.
 func Nearest(word string, known []string) string {
 	const longest = 64 // a longer word is no slip of the keyboard, and costs time
 	if word == "" || len(word) > longest {
@@ -16,6 +17,25 @@ func Nearest(word string, known []string) string {
 		if d := distance(fold(word), fold(k)); d < at {
 			best, at = k, d
 		}
+	}
+	if best == "" && len(word) >= 3 {
+		best = shortened(fold(word), known)
+	}
+	return best
+}
+
+// shortened is the only one of known that begins with word, or with which word
+// begins: "prod" for "production".
+func shortened(word string, known []string) string {
+	best := ""
+	for _, k := range known {
+		if f := fold(k); len(f) < 3 || !strings.HasPrefix(f, word) && !strings.HasPrefix(word, f) {
+			continue
+		}
+		if best != "" {
+			return ""
+		}
+		best = k
 	}
 	return best
 }

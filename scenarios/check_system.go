@@ -1,0 +1,216 @@
+package scenarios
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+)
+
+type systemChecker struct {
+	*reader
+	sys *System
+	v   *Vocabulary
+}
+
+func (c *systemChecker) system() {
+	c.text("name", c.sys.Name)
+	c.text("kind", c.sys.Kind)
+	if c.sys.Kind != "" {
+		c.kind("kind", c.sys.Kind, c.v)
+	}
+	c.nodes()
+	c.clients()
+	c.health()
+	c.objectives(c.sys.Objectives)
+	c.sections()
+}
+
+func (c *systemChecker) nodes() {
+	if !c.src.has("nodes") {
+		return
+	}
+	var ways []string
+	for _, way := range []string{"docker", "hosts", "ssh"} {
+		if c.src.has("nodes." + way) {
+			ways = append(ways, way)
+		}
+	}
+	switch {
+	case len(ways) > 1:
+		c.report(c.src.key("nodes."+ways[1]), slipf(ruleNodesWay, "keep one of them", "nodes: %s exclude each other", strings.Join(ways, " and ")))
+	case len(ways) == 0:
+		c.report(c.src.value("nodes"), slipf(ruleNodesWay, `write docker: {label: "app=…"}, hosts: […] or ssh: […]`, "nodes: does not say where they are"))
+	}
+	if d := c.sys.Nodes.Docker; d != nil && len(d.Label)+len(d.Names) == 0 && d.Compose == "" && c.src.has("nodes.docker") {
+		c.report(c.src.value("nodes.docker"), slipf(ruleFilter, "add label, compose or names", "nodes.docker: without a filter every container would be a node"))
+	}
+	c.nodeNames()
+	for i, h := range c.sys.Nodes.Hosts {
+		c.host(fmt.Sprintf("nodes.hosts[%d]", i), h)
+	}
+	for i, h := range c.sys.Nodes.SSH {
+		c.text(fmt.Sprintf("nodes.ssh[%d].host", i), h.Host)
+	}
+	for _, way := range []string{"hosts", "ssh"} {
+		if c.src.has("nodes."+way) && len(c.sys.Nodes.Hosts)+len(c.sys.Nodes.SSH) == 0 {
+			c.report(c.src.value("nodes."+way), slipf(ruleZero, "name at least one node", "nodes.%s: the list is empty", way))
+		}
+	}
+}
+
+// named is a node's name and the path at which it stands.
+type named struct{ name, path string }
+
+// named lists the nodes whose names the file says.
+func (s *System) named() []named {
+	var all []named
+	for i, h := range s.Nodes.Hosts {
+		all = append(all, named{h.Name, fmt.Sprintf("nodes.hosts[%d].name", i)})
+	}
+	for i, h := range s.Nodes.SSH {
+		all = append(all, named{h.Name, fmt.Sprintf("nodes.ssh[%d].name", i)})
+	}
+	if s.Nodes.Docker != nil {
+		for i, name := range s.Nodes.Docker.Names {
+			all = append(all, named{name, elementPath(s.src, "nodes.docker.names", i)})
+		}
+	}
+	return all
+}
+
+func (c *systemChecker) nodeNames() {
+	seen := map[string]Pos{}
+	for _, n := range c.sys.named() {
+		at := c.src.value(n.path)
+		first, twice := seen[n.name]
+		switch {
+		case !c.src.has(n.path):
+		case n.name == "":
+			c.text(n.path, n.name)
+		case isRole(n.name):
+			c.report(at, slipf(ruleNodeName, "give the node another name", "%s: %q is a role, and would be taken for one", n.path, n.name))
+		case twice:
+			c.report(at, slipf(ruleNodeName, "every node needs a name of its own", "%s: the name %q stands twice: first in line %d", n.path, n.name, first.Line))
+		default:
+			seen[n.name] = at
+		}
+	}
+}
+
+func (c *systemChecker) host(path string, h HostNode) {
+	switch {
+	case !c.src.has(path):
+	case h.URL == "" && h.Addr == "":
+		c.report(c.src.value(path), slipf(ruleAddress, "add url or addr", "%s: there is no address", path))
+	case h.URL != "" && h.Addr != "":
+		c.report(c.src.key(path+".addr"), slipf(ruleOneOf, "keep one of them", "%s: url and addr exclude each other", path))
+	}
+	c.url(path+".url", h.URL)
+	if _, port, err := net.SplitHostPort(h.Addr); h.Addr != "" && (err != nil || port == "") {
+		c.report(c.src.value(path+".addr"), slipf(ruleAddress, "write it as 10.0.0.1:5432", "%s.addr: %q is not host:port", path, h.Addr))
+	}
+}
+
+// dsnPassword finds a password in a connection string of key=value pairs.
+var dsnPassword = regexp.MustCompile(`(?i)(^|[\s?&;])(password|pwd|sslpassword)\s*=`)
+
+// url reports what is no URL, and a URL that carries a password.
+func (c *systemChecker) url(path, text string) {
+	if text == "" || !c.src.has(path) {
+		return
+	}
+	if c.password(path, text) {
+		return
+	}
+	u, err := url.Parse(strings.NewReplacer("{node}", "node").Replace(text))
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		c.report(c.src.value(path), slipf(ruleAddress, "write it as http://10.0.0.1:8080/path", "%s: this is no http or https URL", path))
+	}
+}
+
+// password reports a secret within an address; the message does not repeat it.
+func (c *systemChecker) password(path, text string) bool {
+	_, rest, isURL := strings.Cut(text, "://")
+	authority, _, _ := strings.Cut(rest, "/")
+	user, _, hasUser := cutLast(authority, "@")
+	if !(isURL && hasUser && strings.Contains(user, ":")) && !dsnPassword.MatchString(text) {
+		return false
+	}
+	c.report(c.src.value(path), slipf(ruleSecret, "take it out, and write clients: {password: {env: NAME_OF_A_VARIABLE}}; and change the one that stood here",
+		"%s: a password does not stand in the file", path))
+	return true
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// variable is what the name of an environment variable may be (POSIX.1, 8.1,
+// and lower case).
+var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+func (c *systemChecker) clients() {
+	cl := c.sys.Clients
+	if cl.DSN != "" && cl.URL != "" {
+		c.report(c.src.key("clients.url"), slipf(ruleOneOf, "keep one of them", "clients: dsn and url exclude each other"))
+	}
+	if c.src.has("clients.dsn") {
+		c.text("clients.dsn", cl.DSN)
+		c.password("clients.dsn", cl.DSN)
+	}
+	c.url("clients.url", cl.URL)
+	switch secret := cl.Password; {
+	case secret.Env != "" && secret.File != "":
+		c.report(c.src.key("clients.password.file"), slipf(ruleOneOf, "keep one of them", "clients.password: env and file exclude each other"))
+	case c.src.has("clients.password") && !secret.Declared():
+		c.report(c.src.value("clients.password"), slipf(ruleZero, "say where it is: {env: NAME_OF_A_VARIABLE} or {file: PATH}", "clients.password: does not say where it is"))
+	case secret.Env != "" && !variable.MatchString(secret.Env): // perhaps the secret itself: not repeated
+		c.report(c.src.value("clients.password.env"), slipf(ruleSecret, "name an environment variable, such as ORDERS_PW", "clients.password.env: this is not the name of a variable"))
+	}
+	c.positive("clients.connect", cl.Connect)
+	c.positive("clients.statement", cl.Statement)
+	c.positive("clients.backoff.from", cl.Backoff.From)
+	c.positive("clients.backoff.to", cl.Backoff.To)
+	if b := c.sys.WithDefaults().Clients.Backoff; b.From > b.To {
+		c.report(c.src.value("clients.backoff"), slipf(ruleBackoff, "make to longer, or from shorter", "clients.backoff: from %s is longer than to %s", b.From, b.To))
+	}
+}
+
+func (c *systemChecker) health() {
+	h := c.sys.Health
+	if h.HTTP != "" && h.TCP != "" {
+		c.report(c.src.key("health.tcp"), slipf(ruleOneOf, "keep the one that the load balancer uses", "health: http and tcp exclude each other"))
+	}
+	c.url("health.http", h.HTTP)
+	tcp := strings.ReplaceAll(h.TCP, "{node}", "node")
+	if _, port, err := net.SplitHostPort(tcp); h.TCP != "" && (err != nil || port == "") {
+		c.report(c.src.value("health.tcp"), slipf(ruleAddress, `write it as "{node}:5432"`, "health.tcp: %q is not host:port", h.TCP))
+	}
+}
+
+// sections reports what belongs to another kind of system, and checks what
+// belongs to this one.
+func (c *systemChecker) sections() {
+	if c.v == nil || c.v.kind(c.sys.Kind) == nil {
+		return
+	}
+	k := c.v.kind(c.sys.Kind)
+	for _, s := range []struct {
+		path    string
+		section Section
+		params  Params
+	}{{"http", k.HTTP, c.sys.HTTP}, {"settings", k.Settings, c.sys.Settings}} {
+		used := s.section.Params != nil || s.section.Check != nil
+		if used {
+			s.params.path = s.path
+			s.section.check(c.reader, s.params, c.src.value(s.path))
+		} else if c.src.has(s.path) {
+			c.report(c.src.key(s.path), slipf(ruleSection, "leave it out", "the kind %s has no section %s", k.Name, s.path))
+		}
+	}
+}

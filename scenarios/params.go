@@ -1,0 +1,148 @@
+package scenarios
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/dapple-drills/dapple/internal/diag"
+)
+
+// Params is a mapping whose meaning belongs to whoever is named beside it (an
+// injector, a kind of system). It keeps its positions, so that problems found
+// later still have their place in the file; see Decode.
+type Params struct {
+	node *yaml.Node // a tidy mapping; nil is an empty one
+	src  *source
+	path string // where it stands: "steps[0].with"
+}
+
+// NewParams makes Params of a Go value: a map with string keys, or a struct with
+// yaml tags.
+func NewParams(v any) (Params, error) {
+	data, err := yaml.Dump(v)
+	if err != nil {
+		return Params{}, fmt.Errorf("write parameters as YAML: %w", err)
+	}
+	r := &reader{src: newSource("", data)}
+	node := r.parse(data)
+	if err := r.err(); err != nil {
+		return Params{}, fmt.Errorf("read parameters made in Go: %w", err)
+	}
+	if node.Kind != yaml.MappingNode {
+		return Params{}, fmt.Errorf("parameters made in Go: want a map or a struct, found %T", v)
+	}
+	forget(node)
+	return Params{node: node}, nil
+}
+
+// forget removes the places from a tree that is in no file.
+func forget(n *yaml.Node) {
+	n.Line, n.Column = 0, 0
+	for _, c := range n.Content {
+		forget(c)
+	}
+}
+
+// Decode fills the struct to which into points, strictly: an unknown key, or a
+// value that does not fit, is a problem with its place in the file, and all of
+// them are reported at once. Keys that are absent leave what is there, so
+// defaults are set beforehand. Fields may be texts, numbers, yes/no,
+// time.Duration, anything with UnmarshalText, and lists, maps and structs of
+// these, by their yaml tags.
+func (p Params) Decode(into any) error {
+	v := reflect.ValueOf(into)
+	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
+		return fmt.Errorf("decode parameters: want a pointer to a struct, found %T", into)
+	}
+	if p.node == nil {
+		return nil
+	}
+	d := decoder{reader: &reader{src: p.src}, optional: true}
+	d.structure(p.path, p.node, v.Elem())
+	return d.err()
+}
+
+// IsZero says that there is no parameter.
+func (p Params) IsZero() bool { return p.node == nil || len(p.node.Content) == 0 }
+
+// Map is the parameters as texts, for a record; nested ones are named by their
+// path ("a.b", "list[0]"). It is nil if there are none.
+func (p Params) Map() map[string]string {
+	if p.IsZero() {
+		return nil
+	}
+	m := map[string]string{}
+	flatten(m, "", p.node)
+	return m
+}
+
+func flatten(m map[string]string, path string, n *yaml.Node) {
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			flatten(m, join(path, n.Content[i].Value), n.Content[i+1])
+		}
+	case yaml.SequenceNode:
+		for i, c := range n.Content {
+			flatten(m, fmt.Sprintf("%s[%d]", path, i), c)
+		}
+	default:
+		m[path] = n.Value
+	}
+}
+
+// Equal says whether both hold the same parameters, wherever they stand.
+func (p Params) Equal(q Params) bool {
+	return reflect.DeepEqual(p.Map(), q.Map())
+}
+
+// MarshalYAML writes the parameters as they may stand in a file.
+func (p Params) MarshalYAML() (any, error) {
+	if p.node == nil {
+		return map[string]string{}, nil
+	}
+	return p.node, nil
+}
+
+// MarshalJSON writes the parameters as texts, as Map does.
+func (p Params) MarshalJSON() ([]byte, error) { return json.Marshal(p.Map()) }
+
+// Resolve reads the secret from where it is. The error names the place, never
+// the secret.
+func (s Secret) Resolve() (string, error) {
+	switch {
+	case s.Env != "":
+		v, ok := os.LookupEnv(s.Env)
+		if !ok {
+			return "", diag.Hint(fmt.Errorf("read the secret: the environment variable %s is not set", s.Env), "export "+s.Env+"=… before the run")
+		}
+		return v, nil
+	case s.File != "":
+		data, err := os.ReadFile(s.File)
+		if err != nil {
+			return "", fmt.Errorf("read the secret: %w", err)
+		}
+		return strings.TrimRight(string(data), "\r\n"), nil
+	}
+	return "", errors.New("read the secret: the system file names neither a variable nor a file")
+}
+
+// Declared says whether there is a secret at all.
+func (s Secret) Declared() bool { return s != Secret{} }
+
+// String says where the secret is.
+func (s Secret) String() string {
+	switch {
+	case s.Env != "":
+		return "environment variable " + s.Env
+	case s.File != "":
+		return "file " + s.File
+	}
+	return "none"
+}

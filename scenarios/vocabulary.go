@@ -1,0 +1,162 @@
+package scenarios
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/dapple-drills/dapple/internal/diag"
+)
+
+// A Vocabulary is the names that a program knows. cmd/dapple makes one of its
+// catalogues; with a nil one, names are taken as they are.
+type Vocabulary struct {
+	Injectors []InjectorWords
+	Kinds     []KindWords
+	Clusters  []string // built-in throw-away clusters
+}
+
+// InjectorWords is what a scenario may say of one injector.
+type InjectorWords struct {
+	Name    string
+	Summary string
+	With    Section
+	// Excludes says why the injector cannot be on one node together with
+	// another one, or ""; nil excludes none.
+	Excludes func(other string) string
+}
+
+// KindWords is what a system file may say of one kind of system.
+type KindWords struct {
+	Name     string
+	Summary  string
+	Lock     []string // phases that can be locked on
+	Settings Section  // what may stand under "settings"
+	HTTP     Section  // what may stand under "http"; a kind without it has no such section
+}
+
+// A Section is a part of a file whose meaning belongs to somebody else.
+type Section struct {
+	// Params is a pointer to the zero value of the struct that the section
+	// fills, by its yaml tags; nil: the section is not used. It is also the
+	// source of the section's JSON Schema, see Schema.
+	Params any
+	// Check reads the section with decode, which fills a struct strictly, and
+	// says what is wrong with it beyond that. nil: decoding is all there is.
+	Check func(decode func(into any) error) error
+}
+
+// check reads p as the section, and reports what is wrong at the place of p.
+func (s Section) check(r *reader, p Params, at Pos) {
+	check := s.Check
+	if check == nil {
+		if s.Params == nil {
+			return
+		}
+		check = func(decode func(any) error) error {
+			return decode(reflect.New(reflect.TypeOf(s.Params).Elem()).Interface())
+		}
+	}
+	err := check(p.Decode)
+	if err == nil {
+		return
+	}
+	if ps := diag.ProblemsOf(err); len(ps) > 0 {
+		for _, x := range ps {
+			r.add(x)
+		}
+		return
+	}
+	hint := strings.Join(diag.Hints(err), "; ")
+	r.report(at, slipf(ruleParameter, hint, "%s: %s", p.at(), err))
+}
+
+// at is where the section stands, in words.
+func (p Params) at() string {
+	if p.path == "" {
+		return "with"
+	}
+	return p.path
+}
+
+// CheckCluster is an error unless there is a built-in cluster of that name.
+func (v *Vocabulary) CheckCluster(name string) error {
+	if v == nil || slices.Contains(v.Clusters, name) {
+		return nil
+	}
+	return diag.Hint(fmt.Errorf("no built-in cluster is named %q", name), meant(name, v.Clusters))
+}
+
+// CheckPhase is an error if that kind of system cannot be locked on the phase:
+// a phase is refused then, never silently random.
+func (v *Vocabulary) CheckPhase(kind string, p Phase) error {
+	if what := v.phase([]string{kind}, p); what != nil {
+		return diag.Hint(errors.New(what.msg), what.hint)
+	}
+	return nil
+}
+
+// phase is what is wrong with asking the kinds for a phase: one that can be
+// locked on it is enough.
+func (v *Vocabulary) phase(kinds []string, p Phase) *slip {
+	if v == nil || p == "" || p == Random {
+		return nil
+	}
+	if len(kinds) == 0 {
+		for _, k := range v.Kinds {
+			kinds = append(kinds, k.Name)
+		}
+	}
+	var can []string
+	for _, name := range kinds {
+		k := v.kind(name)
+		if k == nil || slices.Contains(k.Lock, string(p)) {
+			return nil
+		}
+		can = append(can, k.Lock...)
+	}
+	hint := "write phase: random, or leave it out"
+	if len(can) > 0 {
+		hint += "; it can be " + strings.Join(can, ", ")
+	}
+	return slipf(rulePhase, hint, "the phase %s is not available: the heartbeat of %s cannot be locked on", p, strings.Join(kinds, ", "))
+}
+
+func (v *Vocabulary) kind(name string) *KindWords {
+	for i := range v.Kinds {
+		if v.Kinds[i].Name == name {
+			return &v.Kinds[i]
+		}
+	}
+	return nil
+}
+
+func (v *Vocabulary) injector(name string) *InjectorWords {
+	if v == nil {
+		return nil
+	}
+	for i := range v.Injectors {
+		if v.Injectors[i].Name == name {
+			return &v.Injectors[i]
+		}
+	}
+	return nil
+}
+
+func (v *Vocabulary) kindNames() []string {
+	var names []string
+	for _, k := range v.Kinds {
+		names = append(names, k.Name)
+	}
+	return names
+}
+
+func (v *Vocabulary) injectorNames() []string {
+	var names []string
+	for _, i := range v.Injectors {
+		names = append(names, i.Name)
+	}
+	return names
+}
