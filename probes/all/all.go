@@ -1,0 +1,10 @@
+// Package all is the catalogue of the kinds of systems that dapple knows: a
+// plain list, one line per kind. It holds no other code.
+package all
+
+import "github.com/dapple-drills/dapple/probes"
+
+// Kinds returns all kinds of systems, sorted by name.
+func Kinds() []probes.Kind {
+	return []probes.Kind{}
+}
