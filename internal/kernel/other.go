@@ -40,6 +40,9 @@ func Dying(targets.ProcID) (bool, error) { return false, unsupported("reading a 
 // Threads needs /proc.
 func Threads(targets.ProcID) (string, error) { return "", unsupported("reading threads") }
 
+// Environ needs /proc.
+func Environ(targets.ProcID) ([]string, error) { return nil, unsupported("reading an environment") }
+
 // Frozen needs control groups.
 func Frozen(int) (bool, error) { return false, unsupported("reading control groups") }
 

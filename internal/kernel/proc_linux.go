@@ -170,6 +170,14 @@ func Threads(id targets.ProcID) (states string, err error) {
 	})
 }
 
+// Environ is the environment that the process was started with (proc(5)).
+func Environ(id targets.ProcID) ([]string, error) {
+	return checked(id, func() ([]string, error) {
+		data, err := read(procFile(id.PID, "environ"))
+		return parseArgs(data), err
+	})
+}
+
 // checked reads something of the process and then makes sure that it was read
 // from id: a number that was used again in between shows another start time.
 func checked[T any](id targets.ProcID, look func() (T, error)) (T, error) {
