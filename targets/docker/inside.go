@@ -1,0 +1,145 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	"github.com/docker/docker/api/types/container"
+
+	"github.com/dapple-drills/dapple/internal/kernel"
+	"github.com/dapple-drills/dapple/targets"
+)
+
+// mainProcess is pid 1 of a container, as this machine numbers it, and the id of
+// the container that it was looked up for.
+type mainProcess struct {
+	targets.ProcID
+	container string
+}
+
+// errDown is within: the container does not run.
+var errDown = errors.New("it does not run")
+
+// main is the main process. It asks the engine only if the one that was known
+// has ended: a probe that dials a hundred times a second must not be a load.
+func (n *Node) main(ctx context.Context) (mainProcess, error) {
+	n.mu.Lock()
+	last := n.last
+	n.mu.Unlock()
+	if last != nil {
+		if s, err := kernel.ReadStat(last.PID); err == nil && s.Start == last.Start && !s.Dead() {
+			return *last, nil
+		}
+	}
+	m, err := n.lookUp(ctx)
+	if err != nil {
+		return mainProcess{}, err
+	}
+	n.mu.Lock()
+	n.last = &m
+	n.mu.Unlock()
+	return m, nil
+}
+
+// lookUp asks the engine, and once more if the process died in between.
+func (n *Node) lookUp(ctx context.Context) (mainProcess, error) {
+	var before int
+	for {
+		c, err := n.inspect(ctx)
+		if err != nil {
+			return mainProcess{}, err
+		}
+		if !runs(c) {
+			return mainProcess{}, fmt.Errorf("container %s: %w: it is %s", n.container, errDown, detail(c.State))
+		}
+		m, err := n.identify(c)
+		if err == nil || c.State.Pid == before {
+			return m, err
+		}
+		before = c.State.Pid
+	}
+}
+
+// identify finds the main process on this machine, and makes sure that it is
+// the container's: a number from another machine, or from another pid
+// namespace, may be a stranger here.
+func (n *Node) identify(c container.InspectResponse) (mainProcess, error) {
+	p, err := kernel.ReadProc(c.State.Pid)
+	if err == nil && !slices.ContainsFunc(p.CGroups, func(path string) bool { return strings.Contains(path, c.ID) }) {
+		err = fmt.Errorf("pid %d here is %s, in control group %s", p.PID, p.Name, strings.Join(p.CGroups, ", "))
+	}
+	if err != nil {
+		return mainProcess{}, fmt.Errorf("container %s: its main process, pid %d of the engine at %s, is not to be seen here (a remote engine, or another pid namespace): run dapple on the engine's machine, in its own pid namespace: %w: %w",
+			n.container, c.State.Pid, n.engine.endpoint, targets.ErrUnsupported, err)
+	}
+	return mainProcess{p.ProcID, c.ID}, nil
+}
+
+// Processes lists every process in the container's control group, the ones
+// that docker exec made included, by the pids of this machine.
+func (n *Node) Processes(ctx context.Context) ([]targets.Proc, error) {
+	m, err := n.main(ctx)
+	if errors.Is(err, errDown) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	all, err := kernel.Procs(kernel.Filter{CGroup: func(path string) bool { return strings.Contains(path, m.container) }})
+	if err != nil {
+		return nil, fmt.Errorf("container %s: %w", n.container, err)
+	}
+	var procs []targets.Proc
+	for _, p := range all {
+		if p.State == "Z" || p.State == "X" {
+			continue // dead, and not yet waited for
+		}
+		if p.ProcID == m.ProcID {
+			p.Main = true
+			procs = slices.Insert(procs, 0, p.Proc)
+			continue
+		}
+		procs = append(procs, p.Proc)
+	}
+	return procs, nil
+}
+
+// Hold opens a process of the container by a descriptor.
+func (n *Node) Hold(ctx context.Context, id targets.ProcID) (targets.Handle, error) {
+	h, err := kernel.Hold(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("container %s: %w", n.container, err)
+	}
+	return h, nil
+}
+
+// NetNS is the network namespace of the main process. The path is good as long
+// as that process lives.
+func (n *Node) NetNS(ctx context.Context) (string, error) {
+	m, err := n.main(ctx)
+	if err != nil {
+		if errors.Is(err, errDown) {
+			err = fmt.Errorf("%w: %w", err, targets.ErrGone)
+		}
+		return "", err
+	}
+	return fmt.Sprintf("/proc/%d/ns/net", m.PID), nil
+}
+
+// DialContext connects from inside the container's network namespace. Where the
+// container does not run, there is no inside: the error wraps targets.ErrGone.
+func (n *Node) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	path, err := n.NetNS(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("dialling %s from inside: %w", addr, err)
+	}
+	c, err := kernel.DialNetNS(ctx, path, network, addr)
+	if err != nil {
+		return nil, fmt.Errorf("container %s: from inside: %w", n.container, err)
+	}
+	return c, nil
+}

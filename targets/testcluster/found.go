@@ -1,0 +1,173 @@
+package testcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/docker/client"
+
+	"github.com/dapple-drills/dapple/scenarios"
+	"github.com/dapple-drills/dapple/targets/docker"
+)
+
+// cluster describes the run in p, which is up.
+func (v patroni) cluster(ctx context.Context, info Info, p *place, o Options) (*Cluster, error) {
+	sys, err := v.system(info, p, o)
+	if err != nil {
+		return nil, err
+	}
+	nodes, err := p.engine.Find(ctx, docker.Query{Labels: sys.Nodes.Docker.Label})
+	if err != nil {
+		return nil, err
+	}
+	return &Cluster{
+		Name: info.Name, Run: p.run, Lifetime: Lifetime(p.labels[LabelLifetime]), System: sys, Nodes: nodes,
+	}, nil
+}
+
+// system is what a system file for the cluster says.
+func (v patroni) system(info Info, p *place, o Options) (scenarios.System, error) {
+	var etcd []string
+	for _, h := range etcdHosts(p.subnet) {
+		etcd = append(etcd, "http://"+h)
+	}
+	settings, err := scenarios.NewParams(map[string]any{
+		"scope": scope, "etcd": etcd, "rest_port": restPort, "postgres_port": postgresPort,
+	})
+	if err != nil {
+		return scenarios.System{}, err
+	}
+	state := "replicated-async"
+	if v.sync {
+		state = "replicated-sync"
+	}
+	return scenarios.System{
+		Name: info.Name, Kind: "patroni", Environment: scenarios.CI,
+		Nodes: scenarios.Nodes{Docker: &scenarios.DockerNodes{Label: scenarios.Strings{LabelRun + "=" + p.run, LabelPart + "=" + partNode}}},
+		Clients: scenarios.Clients{
+			DSN:      fmt.Sprintf("postgres://app@%s:%d/app?sslmode=disable", host(p.subnet, haproxyHost), haproxyPrimary),
+			Password: scenarios.Secret{File: secretFile(o.Dir, p.run)},
+		},
+		Health:     scenarios.Health{HTTP: fmt.Sprintf("http://{node}:%d/primary", restPort)},
+		Objectives: info.Objectives,
+		Design:     scenarios.Design{Pattern: "active-passive", Detection: "lease", State: state, Recovery: "automatic"},
+		Settings:   settings,
+	}, nil
+}
+
+// find describes the cluster of that name that stays.
+func (v patroni) find(ctx context.Context, info Info, o Options) (*Cluster, error) {
+	e, err := docker.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := v.findIn(ctx, info, &place{engine: e, api: e.API()}, o)
+	if err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	c.stop = func(context.Context) error { return e.Close() }
+	return c, nil
+}
+
+func (v patroni) findIn(ctx context.Context, info Info, p *place, o Options) (*Cluster, error) {
+	run, err := staying(ctx, p.api, info.Name)
+	if err != nil {
+		return nil, err
+	}
+	if run == "" {
+		return nil, ErrNotUp
+	}
+	p.run = run
+	nets, err := p.api.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(filters.Arg("label", LabelRun+"="+run))})
+	if err != nil {
+		return nil, fmt.Errorf("listing networks: %w", err)
+	}
+	if len(nets) != 1 {
+		return nil, fmt.Errorf("run %s has %d networks, want 1: remove it with \"dapple cluster down %s\"", run, len(nets), info.Name)
+	}
+	p.labels = nets[0].Labels
+	if p.subnet, err = netip.ParsePrefix(p.labels[LabelSubnet]); err != nil {
+		return nil, fmt.Errorf("run %s: its network's label %s: %w", run, LabelSubnet, err)
+	}
+	c, err := v.cluster(ctx, info, p, o)
+	if err != nil {
+		return nil, err
+	}
+	return c, recallSecret(ctx, p, o)
+}
+
+// recallSecret writes the password file anew if another user, or another state
+// directory, started the cluster.
+func recallSecret(ctx context.Context, p *place, o Options) error {
+	if _, err := os.Stat(secretFile(o.Dir, p.run)); err == nil {
+		return nil
+	}
+	nodes, err := p.engine.Find(ctx, docker.Query{Labels: []string{LabelRun + "=" + p.run, LabelPart + "=" + partHAProxy}})
+	if err != nil {
+		return err
+	}
+	password, err := nodes[0].Exec(ctx, "cat", appPasswordFile)
+	if err != nil {
+		return fmt.Errorf("asking for the password of the role app: %w", err)
+	}
+	return writeSecret(o.Dir, p.run, string(password))
+}
+
+// staying is the run of the cluster of that name that stays, or "".
+func staying(ctx context.Context, api *client.Client, name string) (run string, err error) {
+	cs, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(
+		filters.Arg("label", LabelCluster+"="+name), filters.Arg("label", LabelLifetime+"="+string(Stays)))})
+	if err != nil {
+		return "", fmt.Errorf("listing containers: %w", err)
+	}
+	// Of several, which takes two that started at one moment, the newest.
+	var newest int64
+	for _, c := range cs {
+		if c.Created > newest {
+			newest, run = c.Created, c.Labels[LabelRun]
+		}
+	}
+	return run, nil
+}
+
+// downContainers removes every run of that name that stays.
+func downContainers(ctx context.Context, info Info, o Options) error {
+	e, err := docker.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	err = downIn(ctx, e, info.Name, o)
+	return errors.Join(err, e.Close())
+}
+
+func downIn(ctx context.Context, e *docker.Engine, name string, o Options) error {
+	all, err := statuses(ctx, e.API())
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, s := range all {
+		if s.Name != name || s.Lifetime != Stays {
+			continue
+		}
+		found = true
+		p := &place{engine: e, api: e.API(), run: s.Run}
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		err := errors.Join(p.removeAll(ctx), removeSecret(o.Dir, s.Run))
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	if !found {
+		return ErrNotUp
+	}
+	return nil
+}

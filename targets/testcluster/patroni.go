@@ -1,0 +1,290 @@
+package testcluster
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"text/template"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// The ports of a patroni cluster.
+const (
+	postgresPort   = 5432
+	relayPort      = 5433 // where standbys stream from, in patroni-async-lag
+	restPort       = 8008
+	etcdPort       = 2379
+	etcdPeerPort   = 2380
+	haproxyPrimary = 5000
+	haproxyReplica = 5001
+)
+
+// The last part of the addresses of a patroni cluster, in its subnet.
+const (
+	haproxyHost = 5
+	nodeHost    = 10 // pg1 is .11
+	etcdHost    = 20 // etcd1 is .21
+	members     = 3
+)
+
+// scope is the cluster's name within Patroni and etcd. PostgreSQL shows it in the
+// titles of its processes, so it is no word by which a program is recognised.
+const scope = "main"
+
+// relayDelay is how long patroni-async-lag holds back what reaches the standbys.
+const relayDelay = 2 * time.Second
+
+// PatroniSettings are the settings of a patroni cluster; zero is the default.
+type PatroniSettings struct {
+	TTL          time.Duration // of the leader's lease; default 30s, which is Patroni's
+	LoopWait     time.Duration // default 10s
+	RetryTimeout time.Duration // default 10s
+}
+
+func (s PatroniSettings) complete() (PatroniSettings, error) {
+	def := func(d *time.Duration, seconds int) {
+		if *d == 0 {
+			*d = time.Duration(seconds) * time.Second
+		}
+	}
+	def(&s.TTL, 30)
+	def(&s.LoopWait, 10)
+	def(&s.RetryTimeout, 10)
+	for _, d := range []time.Duration{s.TTL, s.LoopWait, s.RetryTimeout} {
+		if d < time.Second || d%time.Second != 0 {
+			return s, fmt.Errorf("patroni setting %v: want whole seconds, at least 1s", d)
+		}
+	}
+	// The rule is Patroni's (docs/dynamic_configuration.rst): what breaks it is
+	// silently raised there.
+	if least := s.LoopWait + 2*s.RetryTimeout; s.TTL < least {
+		return s, fmt.Errorf("patroni ttl %v is below loop_wait + 2 * retry_timeout = %v", s.TTL, least)
+	}
+	return s, nil
+}
+
+// A patroni is one variant of the cluster.
+type patroni struct {
+	sync  bool          // synchronous_mode
+	delay time.Duration // of what reaches the standbys
+}
+
+func patroniKinds() []kind {
+	const what = "3 x (Patroni 4 + PostgreSQL 17), 3 x etcd, HAProxy, ttl 30 s"
+	make := func(name, summary string, v patroni) kind {
+		return kind{
+			Info:  Info{Name: name, Summary: what + "; " + summary, Objectives: leaseObjectives()},
+			start: v.start, find: v.find, down: downContainers,
+		}
+	}
+	return []kind{
+		make("patroni", "synchronous replication", patroni{sync: true}),
+		make("patroni-async", "asynchronous replication", patroni{}),
+		make("patroni-async-lag", "asynchronous replication that arrives 2 s late", patroni{delay: relayDelay}),
+	}
+}
+
+// start starts everything at once: who has to wait for whom finds out itself, as
+// after a power cut.
+func (v patroni) start(ctx context.Context, info Info, o Options) (_ *Cluster, err error) {
+	settings, err := o.Patroni.complete()
+	if err != nil {
+		return nil, err
+	}
+	p, err := newPlace(ctx, info.Name, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := prepareStart(ctx, p, o); err != nil {
+		return nil, errors.Join(err, p.engine.Close())
+	}
+	began := time.Now()
+	s := &patroniStart{patroni: v, place: p, settings: settings, secrets: newSecrets(), o: o}
+	if err := s.all(ctx); err != nil {
+		return nil, errors.Join(err, s.stop(context.WithoutCancel(ctx)))
+	}
+	took := time.Since(began)
+	c, err := v.cluster(ctx, info, p, o)
+	if err != nil {
+		return nil, errors.Join(err, s.stop(context.WithoutCancel(ctx)))
+	}
+	c.Started, c.stop = took, s.stop
+	if o.Lifetime == Stays {
+		c.stop = func(context.Context) error { return p.engine.Close() }
+	}
+	return c, nil
+}
+
+// prepareStart does what is not part of the cluster's own time.
+func prepareStart(ctx context.Context, p *place, o Options) error {
+	if err := sweep(ctx, p.api, o); err != nil {
+		return err
+	}
+	if o.Lifetime == Stays {
+		if up, err := staying(ctx, p.api, p.labels[LabelCluster]); err != nil || up != "" {
+			return errors.Join(err, fmt.Errorf("run %s: %w", up, ErrUp))
+		}
+	}
+	image, err := ensureImage(ctx, p.api, o)
+	p.image = image
+	return err
+}
+
+// A patroniStart is a cluster that is being started, and later stopped.
+type patroniStart struct {
+	patroni
+	*place
+	settings PatroniSettings
+	secrets  secrets
+	o        Options
+	reaper   *reaper
+}
+
+func (s *patroniStart) all(ctx context.Context) error {
+	if s.o.Lifetime == Bound {
+		r, err := s.startReaper(ctx)
+		if err != nil {
+			return err
+		}
+		s.reaper = r
+	}
+	if err := writeSecret(s.o.Dir, s.run, s.secrets.app); err != nil {
+		return err
+	}
+	if err := s.connect(ctx); err != nil {
+		return err
+	}
+	s.o.Progress(fmt.Sprintf("starting 3 x etcd, 3 x Patroni and HAProxy on %s", s.subnet))
+	parts, err := s.parts()
+	if err != nil {
+		return err
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, c := range parts {
+		g.Go(func() error { return s.place.start(gctx, c) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return s.ready(ctx)
+}
+
+// stop removes the containers first and lets go of the lifeline then, so that
+// the reaper finds nothing to do, and is there if we die on the way.
+func (s *patroniStart) stop(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	errs := []error{s.removeAll(ctx)}
+	if s.reaper != nil {
+		errs = append(errs, s.reaper.stop(ctx))
+	}
+	return errors.Join(append(errs, removeSecret(s.o.Dir, s.run), s.engine.Close())...)
+}
+
+//go:embed patroni.yml.tmpl
+var patroniTemplate string
+
+//go:embed haproxy.cfg.tmpl
+var haproxyTemplate string
+
+// parts are all containers of the cluster but the reaper.
+func (s *patroniStart) parts() ([]part, error) {
+	var parts []part
+	for i := 1; i <= members; i++ {
+		parts = append(parts, s.etcd(i))
+	}
+	for i := 1; i <= members; i++ {
+		c, err := s.node(i)
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, c)
+	}
+	c, err := s.haproxy()
+	return append(parts, c), err
+}
+
+func (s *patroniStart) etcd(i int) part {
+	addr := host(s.subnet, etcdHost+i)
+	var initial []string
+	for j := 1; j <= members; j++ {
+		initial = append(initial, fmt.Sprintf("etcd%d=http://%s:%d", j, host(s.subnet, etcdHost+j), etcdPeerPort))
+	}
+	client, peer := fmt.Sprintf("http://%s:%d", addr, etcdPort), fmt.Sprintf("http://%s:%d", addr, etcdPeerPort)
+	name := fmt.Sprintf("etcd%d", i)
+	return part{kind: partEtcd, name: name, addr: addr, cmd: []string{
+		"etcd", "--name", name, "--data-dir", "/var/lib/dapple/etcd",
+		"--listen-client-urls", fmt.Sprintf("http://0.0.0.0:%d", etcdPort), "--advertise-client-urls", client,
+		"--listen-peer-urls", fmt.Sprintf("http://0.0.0.0:%d", etcdPeerPort), "--initial-advertise-peer-urls", peer,
+		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", "new",
+		"--initial-cluster-token", s.run, "--log-level", "warn",
+	}}
+}
+
+func (s *patroniStart) node(i int) (part, error) {
+	addr, name := host(s.subnet, nodeHost+i), nodeName(i)
+	stream := postgresPort
+	env := map[string]string{}
+	if s.delay > 0 {
+		stream = relayPort
+		env["DAPPLE_RELAY_DELAY"] = fmt.Sprint(s.delay.Seconds())
+	}
+	config, err := render("patroni.yml", patroniTemplate, map[string]any{
+		"Scope": scope, "Node": name, "Addr": addr, "EtcdHosts": strings.Join(etcdHosts(s.subnet), ", "),
+		"RESTPort": restPort, "PostgresPort": postgresPort, "StreamPort": stream, "Sync": s.sync,
+		"TTL": s.settings.TTL.Seconds(), "LoopWait": s.settings.LoopWait.Seconds(), "RetryTimeout": s.settings.RetryTimeout.Seconds(),
+		"SuperPassword": s.secrets.super, "ReplPassword": s.secrets.replication, "RewindPassword": s.secrets.rewind,
+	})
+	return part{
+		kind: partNode, name: name, addr: addr, cmd: []string{"/usr/local/lib/dapple/run-node"}, env: env,
+		files: map[string]string{"/etc/dapple/patroni.yml": config, appPasswordFile: s.secrets.app},
+	}, err
+}
+
+func (s *patroniStart) haproxy() (part, error) {
+	type server struct {
+		Name string
+		Addr netip.Addr
+	}
+	var nodes []server
+	for i := 1; i <= members; i++ {
+		nodes = append(nodes, server{nodeName(i), host(s.subnet, nodeHost+i)})
+	}
+	config, err := render("haproxy.cfg", haproxyTemplate, map[string]any{
+		"Port": haproxyPrimary, "ReplicaPort": haproxyReplica, "PostgresPort": postgresPort, "RESTPort": restPort, "Nodes": nodes,
+	})
+	return part{
+		kind: partHAProxy, name: "haproxy", addr: host(s.subnet, haproxyHost),
+		cmd:   []string{"haproxy", "-W", "-db", "-f", "/etc/dapple/haproxy.cfg"},
+		files: map[string]string{"/etc/dapple/haproxy.cfg": config, appPasswordFile: s.secrets.app},
+	}, err
+}
+
+func nodeName(i int) string { return fmt.Sprintf("pg%d", i) }
+
+// etcdHosts are the addresses of the clients' port of etcd.
+func etcdHosts(subnet netip.Prefix) []string {
+	var hosts []string
+	for i := 1; i <= members; i++ {
+		hosts = append(hosts, fmt.Sprintf("%s:%d", host(subnet, etcdHost+i), etcdPort))
+	}
+	return hosts
+}
+
+func render(name, text string, data any) (string, error) {
+	t, err := template.New(name).Option("missingkey=error").Parse(text)
+	if err != nil {
+		return "", err
+	}
+	var buf bytes.Buffer
+	if err := t.Execute(&buf, data); err != nil {
+		return "", err
+	}
+	return buf.String(), nil
+}
