@@ -36,7 +36,7 @@ type badCase struct {
 	archive *txtar.Archive
 }
 
-func badCases(t *testing.T) []badCase {
+func badCases(t testing.TB) []badCase {
 	t.Helper()
 	paths, err := filepath.Glob("testdata/bad/*.txtar")
 	if err != nil || len(paths) == 0 {
@@ -208,19 +208,20 @@ type killParams struct {
 
 func vocabulary() *scenarios.Vocabulary {
 	return &scenarios.Vocabulary{
-		Injectors: []scenarios.InjectorWords{
+		Injectors: []scenarios.InjectorWord{
 			{
-				Name: "kill",
-				With: scenarios.Section{Params: &killParams{}, Check: func(decode func(any) error) error {
+				Name:   "kill",
+				Params: &killParams{},
+				Check: func(with scenarios.Params) error {
 					p := killParams{Signal: "KILL"}
-					if err := decode(&p); err != nil {
+					if err := with.Decode(&p); err != nil {
 						return err
 					}
 					if p.Signal != "KILL" && p.Signal != "STOP" {
 						return diag.Hint(errors.New("no signal "+p.Signal), "KILL or STOP")
 					}
 					return nil
-				}},
+				},
 				Excludes: func(other string) string {
 					if other == "pause" {
 						return "a killed process cannot be frozen"
@@ -230,8 +231,8 @@ func vocabulary() *scenarios.Vocabulary {
 			},
 			{Name: "pause"},
 		},
-		Kinds: []scenarios.KindWords{
-			{Name: "patroni", Lock: []string{"worst", "best"}},
+		Kinds: []scenarios.KindWord{
+			{Name: "patroni", Phases: []string{"worst", "best"}},
 			{Name: "etcd"},
 			{Name: "http", HTTP: scenarios.Section{Params: &httpParams{}}},
 		},

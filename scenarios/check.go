@@ -114,7 +114,7 @@ func (c *checker) step(i int) {
 		c.report(c.src.value(path+".on"), slipf(ruleZero, "write a role or a node's name", "%s.on: the list is empty", path))
 	}
 	c.positive(path+".for", s.For)
-	if i == 0 && s.At != 0 {
+	if i == 0 && c.src.has(path+".at") {
 		c.report(c.src.value(path+".at"), slipf(ruleFirstAt, "leave it out here, and count the other steps' at from this one", "%s.at: the first step is where the time begins", path))
 	}
 	if len(c.sc.Steps) > 1 && s.Inject != "" && !c.src.has(path+".for") {
@@ -141,7 +141,7 @@ func (c *checker) injector(path string, s Step) {
 		c.report(c.src.value(path+".inject"), slipf(ruleInjector, meant(s.Inject, c.v.injectorNames()), "%s.inject: unknown injector %q", path, s.Inject))
 	default:
 		s.With.path = path + ".with" // also where there is none: a parameter may be missing
-		words.With.check(c.reader, s.With, c.src.value(path+".with"))
+		Section{words.Params, words.Check}.check(c.reader, s.With, c.src.value(path+".with"))
 	}
 }
 

@@ -116,8 +116,10 @@ func (d *decoder) text(path string, n *yaml.Node, into encoding.TextUnmarshaler,
 
 func (d *decoder) strings(path string, n *yaml.Node, into *Strings) bool {
 	if n.Kind == yaml.ScalarNode {
-		*into = Strings{n.Value}
-		return true
+		var one string
+		ok := d.scalar(path, n, reflect.ValueOf(&one).Elem())
+		*into = Strings{one}
+		return ok
 	}
 	return d.is(path, n, yaml.SequenceNode, reflect.TypeFor[Strings]()) && d.list(path, n, reflect.ValueOf(into).Elem())
 }
@@ -227,6 +229,9 @@ func setScalar(n *yaml.Node, v reflect.Value) error {
 	quoted := n.ShortTag() == "!!str"
 	switch v.Kind() {
 	case reflect.String:
+		if err := isText(n); err != nil {
+			return err
+		}
 		v.SetString(n.Value)
 		return nil
 	case reflect.Bool:
@@ -253,6 +258,18 @@ func setScalar(n *yaml.Node, v reflect.Value) error {
 		}
 	}
 	return errors.New("another type")
+}
+
+// isText refuses what other readers of YAML would take for a number or a yes: the
+// file must mean the same to all of them.
+func isText(n *yaml.Node) error {
+	switch n.ShortTag() {
+	case "!!int", "!!float":
+		return slipf(ruleWrongType, fmt.Sprintf("put it between quotes: %q", n.Value), "want a text, found the number %s", n.Value)
+	case "!!bool":
+		return slipf(ruleWrongType, fmt.Sprintf("put it between quotes: %q", n.Value), "want a text, found %s", n.Value)
+	}
+	return nil
 }
 
 // A field is a key that a struct knows.

@@ -93,36 +93,48 @@ type FileKind string
 
 // The kinds of file; Unclear is neither.
 const (
-	ScenarioFile FileKind = "scenario"
-	SystemFile   FileKind = "system"
-	Unclear      FileKind = ""
+	IsScenario FileKind = "scenario"
+	IsSystem   FileKind = "system"
+	Unclear    FileKind = ""
 )
 
-// topKey finds what looks like a key at the left margin, or in the outermost
-// braces.
-var topKey = regexp.MustCompile(`(?m)^[{\s]{0,2}["']?([a-z_]+)["']?\s*:`)
+// topKey finds what looks like a key at the left margin.
+var topKey = regexp.MustCompile(`(?m)^["']?([a-z_]+)["']?\s*:`)
 
 // Sniff tells a scenario from a system file by the keys that only one of them
 // has. It works on files with mistakes in them too, so that these can be
 // reported for what the file is meant to be.
 func Sniff(data []byte) FileKind {
-	data = data[:min(len(data), maxFile)]
 	only := map[string]int{
 		"steps": 3, "workload": 1, "steady": 1, "settle": 1, "stable_for": 1, "full_for": 1, "blast_radius": 1, "abort": 1,
 		"expect": 1, "trials": 1, "requires": 1, "why": 1, "inject": 1,
 		"kind": -2, "nodes": -2, "clients": -1, "environment": -1, "health": -1, "design": -1, "settings": -1, "http": -1,
 	}
 	score := 0
-	for _, m := range topKey.FindAllSubmatch(withoutBOM(data), -1) {
-		score += only[string(m[1])]
+	for _, key := range topKeys(withoutBOM(data[:min(len(data), maxFile)])) {
+		score += only[key]
 	}
 	switch {
 	case score > 0:
-		return ScenarioFile
+		return IsScenario
 	case score < 0:
-		return SystemFile
+		return IsSystem
 	}
 	return Unclear
+}
+
+func topKeys(data []byte) (keys []string) {
+	r := &reader{src: newSource("", data)}
+	if root := r.parse(data); root != nil && root.Kind == yaml.MappingNode {
+		for i := 0; i < len(root.Content); i += 2 {
+			keys = append(keys, root.Content[i].Value)
+		}
+		return keys
+	}
+	for _, m := range topKey.FindAllSubmatch(data, -1) {
+		keys = append(keys, string(m[1]))
+	}
+	return keys
 }
 
 // Check reads a file of either kind, and says which it is; see Sniff.
@@ -130,9 +142,9 @@ func Check(file string, data []byte, v *Vocabulary) (FileKind, error) {
 	kind := Sniff(data)
 	var err error
 	switch kind {
-	case ScenarioFile:
+	case IsScenario:
 		_, err = ParseScenario(file, data, v)
-	case SystemFile:
+	case IsSystem:
 		_, err = ParseSystem(file, data, v)
 	default:
 		// What is no YAML at all is told as such; the rest of a file that could

@@ -18,7 +18,7 @@ import "time"
 // A Scenario declares a drill.
 type Scenario struct {
 	// What the drill is called in reports and in the history.
-	Name string `yaml:"name"`
+	Name string `yaml:"name" jsonschema:"minLength=1"`
 	// Why the drill is worth doing: the promise that it puts to the test.
 	Why string `yaml:"why,omitempty"`
 	// The systems on which the scenario makes sense.
@@ -28,7 +28,7 @@ type Scenario struct {
 	// How long the system must be healthy before the first fault. Default 15s.
 	Steady Duration `yaml:"steady,omitempty"`
 	// The faults, in the order in which they are made.
-	Steps []Step `yaml:"steps"`
+	Steps []Step `yaml:"steps" jsonschema:"minItems=1"`
 	// How long the system is watched after the last fault is taken back; ends
 	// sooner once it is stable, rejoined, redundant and full. Default 120s.
 	Settle Duration `yaml:"settle,omitempty"`
@@ -47,7 +47,7 @@ type Scenario struct {
 	// May tighten, never loosen, the objectives of the system.
 	Objectives Objectives `yaml:"objectives,omitempty"`
 	// How often the cycle of fault and recovery is done. Default 1.
-	Trials int `yaml:"trials,omitempty"`
+	Trials int `yaml:"trials,omitempty" jsonschema:"minimum=1"`
 
 	src *source // where it was read; nil if it was made in Go
 }
@@ -66,13 +66,13 @@ type Workload struct {
 	// Writes per second of all clients together, with the unit. Default 200/s.
 	Rate Rate `yaml:"rate,omitempty"`
 	// How many clients share the rate. Default 4.
-	Clients int `yaml:"clients,omitempty"`
+	Clients int `yaml:"clients,omitempty" jsonschema:"minimum=1"`
 }
 
 // A Step is one fault.
 type Step struct {
 	// The name of the injector: what is done.
-	Inject string `yaml:"inject"`
+	Inject string `yaml:"inject" jsonschema:"minLength=1"`
 	// Where: a role (primary, replica, any replica, all replicas, sync replica,
 	// majority, minority, all, leader), a node's name, or a list of them.
 	On Strings `yaml:"on"`
@@ -93,7 +93,7 @@ type Step struct {
 // Radius bounds what the planned faults may touch.
 type Radius struct {
 	// How many nodes. Default 1.
-	Nodes int `yaml:"nodes,omitempty"`
+	Nodes int `yaml:"nodes,omitempty" jsonschema:"minimum=1"`
 }
 
 // Abort is a condition that ends the drill; everything is then reverted.

@@ -3,9 +3,9 @@ package scenarios
 // A System describes what is drilled.
 type System struct {
 	// What the system is called in reports and in the history.
-	Name string `yaml:"name"`
+	Name string `yaml:"name" jsonschema:"minLength=1"`
 	// The kind of system: how its nodes, roles and clients are spoken to.
-	Kind string `yaml:"kind"`
+	Kind string `yaml:"kind" jsonschema:"minLength=1"`
 	// How careful the guardrails are; production asks for more.
 	Environment Environment `yaml:"environment,omitempty"`
 	// Where the nodes are: exactly one way.
@@ -41,9 +41,9 @@ type Nodes struct {
 	// Containers of the Docker engine.
 	Docker *DockerNodes `yaml:"docker,omitempty"`
 	// Addresses: only probes reach them.
-	Hosts []HostNode `yaml:"hosts,omitempty"`
+	Hosts []HostNode `yaml:"hosts,omitempty" jsonschema:"minItems=1"`
 	// Machines reached by ssh.
-	SSH []SSHNode `yaml:"ssh,omitempty"`
+	SSH []SSHNode `yaml:"ssh,omitempty" jsonschema:"minItems=1"`
 }
 
 // DockerNodes selects containers; filters narrow: a container must match all of
@@ -60,7 +60,7 @@ type DockerNodes struct {
 // HostNode is a node by address; only probes can reach it.
 type HostNode struct {
 	// Unique in the system, and no role.
-	Name string `yaml:"name"`
+	Name string `yaml:"name" jsonschema:"minLength=1"`
 	// Where the node itself answers, past any load balancer.
 	URL string `yaml:"url,omitempty"`
 	// The same as "host:port", for what is no URL.
@@ -70,9 +70,9 @@ type HostNode struct {
 // SSHNode is a node on a machine reached by ssh.
 type SSHNode struct {
 	// Unique in the system, and no role.
-	Name string `yaml:"name"`
+	Name string `yaml:"name" jsonschema:"minLength=1"`
 	// The machine, as ssh knows it.
-	Host string `yaml:"host"`
+	Host string `yaml:"host" jsonschema:"minLength=1"`
 }
 
 // Clients is how an application of theirs connects and reconnects.

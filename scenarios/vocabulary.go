@@ -13,26 +13,28 @@ import (
 // A Vocabulary is the names that a program knows. cmd/dapple makes one of its
 // catalogues; with a nil one, names are taken as they are.
 type Vocabulary struct {
-	Injectors []InjectorWords
-	Kinds     []KindWords
+	Injectors []InjectorWord
+	Kinds     []KindWord
 	Clusters  []string // built-in throw-away clusters
 }
 
-// InjectorWords is what a scenario may say of one injector.
-type InjectorWords struct {
+// An InjectorWord is what a scenario may say of one injector.
+type InjectorWord struct {
 	Name    string
-	Summary string
-	With    Section
+	Summary string // one line
+	// Params and Check are those of the Section "with".
+	Params any
+	Check  func(p Params) error
 	// Excludes says why the injector cannot be on one node together with
 	// another one, or ""; nil excludes none.
 	Excludes func(other string) string
 }
 
-// KindWords is what a system file may say of one kind of system.
-type KindWords struct {
+// A KindWord is what a system file may say of one kind of system.
+type KindWord struct {
 	Name     string
-	Summary  string
-	Lock     []string // phases that can be locked on
+	Summary  string   // one line
+	Phases   []string // those that can be locked on
 	Settings Section  // what may stand under "settings"
 	HTTP     Section  // what may stand under "http"; a kind without it has no such section
 }
@@ -43,9 +45,9 @@ type Section struct {
 	// fills, by its yaml tags; nil: the section is not used. It is also the
 	// source of the section's JSON Schema, see Schema.
 	Params any
-	// Check reads the section with decode, which fills a struct strictly, and
-	// says what is wrong with it beyond that. nil: decoding is all there is.
-	Check func(decode func(into any) error) error
+	// Check reads the section with Params.Decode, and says what is wrong with it
+	// beyond that. nil: decoding it is all there is.
+	Check func(p Params) error
 }
 
 // check reads p as the section, and reports what is wrong at the place of p.
@@ -55,11 +57,11 @@ func (s Section) check(r *reader, p Params, at Pos) {
 		if s.Params == nil {
 			return
 		}
-		check = func(decode func(any) error) error {
-			return decode(reflect.New(reflect.TypeOf(s.Params).Elem()).Interface())
+		check = func(p Params) error {
+			return p.Decode(reflect.New(reflect.TypeOf(s.Params).Elem()).Interface())
 		}
 	}
-	err := check(p.Decode)
+	err := check(p)
 	if err == nil {
 		return
 	}
@@ -112,10 +114,10 @@ func (v *Vocabulary) phase(kinds []string, p Phase) *slip {
 	var can []string
 	for _, name := range kinds {
 		k := v.kind(name)
-		if k == nil || slices.Contains(k.Lock, string(p)) {
+		if k == nil || slices.Contains(k.Phases, string(p)) {
 			return nil
 		}
-		can = append(can, k.Lock...)
+		can = append(can, k.Phases...)
 	}
 	hint := "write phase: random, or leave it out"
 	if len(can) > 0 {
@@ -124,7 +126,7 @@ func (v *Vocabulary) phase(kinds []string, p Phase) *slip {
 	return slipf(rulePhase, hint, "the phase %s is not available: the heartbeat of %s cannot be locked on", p, strings.Join(kinds, ", "))
 }
 
-func (v *Vocabulary) kind(name string) *KindWords {
+func (v *Vocabulary) kind(name string) *KindWord {
 	for i := range v.Kinds {
 		if v.Kinds[i].Name == name {
 			return &v.Kinds[i]
@@ -133,7 +135,7 @@ func (v *Vocabulary) kind(name string) *KindWords {
 	return nil
 }
 
-func (v *Vocabulary) injector(name string) *InjectorWords {
+func (v *Vocabulary) injector(name string) *InjectorWord {
 	if v == nil {
 		return nil
 	}
