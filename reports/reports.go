@@ -1,0 +1,167 @@
+// Package reports makes a run readable: for a terminal, for a browser, for a
+// pull request, for a CI server and for a program.
+//
+// A report is a pure function of the record and its timeline: it measures
+// nothing, judges nothing, and reads neither a clock nor a system. A number that
+// a report shows is a number of the record, rounded so that the printed interval
+// still holds the measured one. What happens while a drill runs is package live.
+package reports
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/dapple-drills/dapple/drills"
+	"github.com/dapple-drills/dapple/drills/timeline"
+)
+
+// RecordFile and TimelineFile are the names of the two files of a run's folder
+// from which every report is made (contract: files).
+const (
+	RecordFile   = "record.json"
+	TimelineFile = "timeline.jsonl"
+)
+
+// A Run is all that reports are made from.
+type Run struct {
+	Record   drills.Record
+	Timeline timeline.Timeline
+	Dir      string // where it was loaded from; only quoted
+}
+
+// Load reads the run in dir. The timeline may be missing or torn at its end,
+// as after a crash of the runner: what is there is used.
+func Load(dir string) (Run, error) {
+	r := Run{Dir: dir}
+	data, err := os.ReadFile(filepath.Join(dir, RecordFile))
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return r, fmt.Errorf("%s is not the folder of a finished run: it holds no %s; name a run's id or folder, see dapple list", dir, RecordFile)
+		}
+		return r, fmt.Errorf("reading the record: %w", err)
+	}
+	if err := json.Unmarshal(data, &r.Record); err != nil {
+		return r, fmt.Errorf("reading %s: %w", filepath.Join(dir, RecordFile), err)
+	}
+	if s := r.Record.Schema; s != drills.Schema {
+		return r, fmt.Errorf("%s has the schema %q, and this dapple reads %q: use the dapple that wrote it (%s)",
+			filepath.Join(dir, RecordFile), s, drills.Schema, orText(r.Record.Dapple.Version, "version unknown"))
+	}
+	r.Timeline, err = loadTimeline(filepath.Join(dir, TimelineFile))
+	return r, err
+}
+
+func loadTimeline(path string) (timeline.Timeline, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the timeline: %w", err)
+	}
+	t, err := timeline.Read(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return t, nil
+}
+
+// A Format is one way to write a run.
+type Format struct {
+	Name    string // as --format has it
+	File    string // its name in the run's folder
+	Summary string // one line, for the help
+	Write   func(w io.Writer, r Run) error
+}
+
+// Formats lists the formats, sorted by name.
+func Formats() []Format {
+	return []Format{
+		{"html", "report.html", "one self-contained page: verdict, timeline picture, evidence", HTML},
+		{"json", RecordFile, "the record itself", JSON},
+		{"junit", "junit.xml", "a test case per objective and trial, for CI servers", JUnit},
+		{"md", "report.md", "Markdown, for a pull request or a wiki", Markdown},
+		{"text", "report.txt", "what a terminal shows, 80 columns, no colour", func(w io.Writer, r Run) error { return Text(w, r, Plain) }},
+	}
+}
+
+// Find returns the format of that name.
+func Find(name string) (Format, error) {
+	all := Formats()
+	names := make([]string, len(all))
+	for i, f := range all {
+		if f.Name == name {
+			return f, nil
+		}
+		names[i] = f.Name
+	}
+	return Format{}, fmt.Errorf("no report format %q; there are: %s", name, strings.Join(names, ", "))
+}
+
+// Write writes the named formats into dir under their own file names; without
+// names, those that the contract puts into a run's folder: html, junit and md.
+// A file is replaced whole or not at all.
+func Write(dir string, r Run, kinds ...string) error {
+	if len(kinds) == 0 {
+		kinds = []string{"html", "junit", "md"}
+	}
+	var errs []error
+	for _, k := range slices.Compact(slices.Sorted(slices.Values(kinds))) {
+		f, err := Find(k)
+		if err == nil {
+			err = writeFile(filepath.Join(dir, f.File), func(w io.Writer) error { return f.Write(w, r) })
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// writeFile renders in memory first, so that a report that cannot be made
+// leaves nothing behind, then replaces path by rename(2).
+func writeFile(path string, render func(io.Writer) error) error {
+	var b bytes.Buffer
+	if err := render(&b); err != nil {
+		return fmt.Errorf("making %s: %w", filepath.Base(path), err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".report-*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	_, err = f.Write(b.Bytes())
+	err = errors.Join(err, f.Chmod(0o644), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// JSON writes the record as record.json has it.
+func JSON(w io.Writer, r Run) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(r.Record); err != nil {
+		return fmt.Errorf("writing the record: %w", err)
+	}
+	return nil
+}
+
+func orText(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
