@@ -1,0 +1,15 @@
+// Package all is the catalogue of faults: a plain list, so that what exists does
+// not depend on who imports whom. It holds no code of its own.
+package all
+
+import (
+	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/injectors/kill"
+)
+
+// Kinds are all faults, by name.
+func Kinds() []injectors.Kind {
+	return []injectors.Kind{
+		kill.Kind(),
+	}
+}
