@@ -1,0 +1,474 @@
+package docker_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/dapple-drills/dapple/internal/testenv"
+	"github.com/dapple-drills/dapple/targets"
+	"github.com/dapple-drills/dapple/targets/docker"
+)
+
+const image = "debian:trixie-slim"
+
+func engine(t *testing.T) *docker.Engine {
+	t.Helper()
+	testenv.NeedDocker(t)
+	e, err := docker.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return e
+}
+
+// unique is a name that no other run of the tests uses.
+func unique(t *testing.T) string {
+	return fmt.Sprintf("dapple-test-%d-%d", os.Getpid(), time.Now().UnixNano())
+}
+
+// run starts a container and removes it when the test ends.
+func run(t *testing.T, e *docker.Engine, name string, c container.Config, h container.HostConfig) {
+	t.Helper()
+	c.Image = image
+	if c.Cmd == nil {
+		c.Cmd = []string{"sleep", "infinity"}
+	}
+	if c.Labels == nil {
+		c.Labels = map[string]string{}
+	}
+	c.Labels["dapple.test"] = name
+	made, err := e.API().ContainerCreate(t.Context(), &c, &h, nil, nil, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		err := e.API().ContainerRemove(context.WithoutCancel(t.Context()), made.ID, container.RemoveOptions{Force: true})
+		if err != nil && !errdefs.IsNotFound(err) {
+			t.Error(err)
+		}
+	})
+	if err := e.API().ContainerStart(t.Context(), made.ID, container.StartOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// node starts a container and returns it as a node.
+func node(t *testing.T, e *docker.Engine, c container.Config, h container.HostConfig) *docker.Node {
+	t.Helper()
+	name := unique(t)
+	run(t, e, name, c, h)
+	return find(t, e, name)
+}
+
+func find(t *testing.T, e *docker.Engine, name string) *docker.Node {
+	t.Helper()
+	nodes, err := e.Find(t.Context(), docker.Query{Names: []string{name}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nodes[0].(*docker.Node)
+}
+
+// eventually polls until ok, or fails the test with the last thing said.
+func eventually(t *testing.T, what string, ok func() (bool, string)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		done, said := ok()
+		if done {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s: not within 30 s: %s", what, said)
+		case <-tick.C:
+		}
+	}
+}
+
+func TestNoMatchIsAnErrorThatListsWhatIsRunning(t *testing.T) {
+	e := engine(t)
+	n := node(t, e, container.Config{}, container.HostConfig{})
+	_, err := e.Find(t.Context(), docker.Query{Labels: []string{"app=no-such-app"}})
+	if err == nil || !strings.Contains(err.Error(), "no node matches label app=no-such-app; containers that are running: ") || !strings.Contains(err.Error(), n.Container()) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := e.Find(t.Context(), docker.Query{}); err == nil {
+		t.Error("an empty selection selected something")
+	}
+}
+
+func TestTheLabelNamesTheNode(t *testing.T) {
+	e := engine(t)
+	name := unique(t)
+	run(t, e, name, container.Config{Labels: map[string]string{docker.LabelNode: "pg1", "dapple.testrun": name}}, container.HostConfig{})
+	nodes, err := e.Find(t.Context(), docker.Query{Labels: []string{"dapple.testrun=" + name}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(nodes) != 1 || nodes[0].Name() != "pg1" {
+		t.Errorf("got %v, want the one node pg1", nodes)
+	}
+}
+
+func TestExecReturnsOutputAndTellsWhatWentWrong(t *testing.T) {
+	n := node(t, engine(t), container.Config{}, container.HostConfig{})
+	out, err := n.Exec(t.Context(), "sh", "-c", "echo out; echo err >&2")
+	if err != nil || string(out) != "out\n" {
+		t.Errorf("got %q, %v; want only standard output", out, err)
+	}
+	_, err = n.Exec(t.Context(), "sh", "-c", "echo why >&2; exit 7")
+	if err == nil || !strings.Contains(err.Error(), "exit code 7: why") {
+		t.Errorf("got %v, want the code and what was said", err)
+	}
+	if _, err = n.Exec(t.Context(), "no-such-program"); err == nil || !strings.Contains(err.Error(), "no-such-program") {
+		t.Errorf("got %v, want an error", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if _, err = n.Exec(ctx, "sleep", "60"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want the context's error", err)
+	}
+}
+
+func TestProcessesAreTheContainersOwnWithTheMainOneFirst(t *testing.T) {
+	n := node(t, engine(t), container.Config{Cmd: []string{"bash", "-c", "sleep 1000 & sleep 1001 & wait"}}, container.HostConfig{})
+	var procs []targets.Proc
+	eventually(t, "three processes", func() (bool, string) {
+		var err error
+		procs, err = n.Processes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(procs) == 3 && procs[1].Name == "sleep" && procs[2].Name == "sleep", fmt.Sprint(procs)
+	})
+	if !procs[0].Main || procs[0].Name != "bash" || procs[1].Main || procs[1].Parent != procs[0].PID || procs[1].Start == 0 {
+		t.Errorf("got %+v", procs)
+	}
+	args := [][]string{procs[1].Args, procs[2].Args}
+	slices.SortFunc(args, slices.Compare)
+	if d := cmp.Diff([][]string{{"sleep", "1000"}, {"sleep", "1001"}}, args); d != "" {
+		t.Error(d)
+	}
+	s, err := n.State(t.Context())
+	if err != nil || s.Main != procs[0].ProcID || !s.Running || s.Policy != "no" || s.Started.IsZero() {
+		t.Errorf("got %+v, %v; want it running as %v", s, err, procs[0].ProcID)
+	}
+}
+
+func TestAProcessWithTheHostsPidNamespaceIsStillTheContainersOwn(t *testing.T) {
+	n := node(t, engine(t), container.Config{}, container.HostConfig{PidMode: "host"})
+	procs, err := n.Processes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(procs) != 1 || procs[0].Name != "sleep" {
+		t.Errorf("got %+v, want sleep alone and no process of the host", procs)
+	}
+}
+
+func TestAKilledMainProcessEndsTheNodeAndStartBringsItBack(t *testing.T) {
+	testenv.NeedRoot(t)
+	n := node(t, engine(t), container.Config{}, container.HostConfig{})
+	before := kill(t, n)
+	procs, err := n.Processes(t.Context())
+	if err != nil || len(procs) != 0 {
+		t.Errorf("after the kill: %v, %v; want no processes and no error", procs, err)
+	}
+	eventually(t, "the engine notices", func() (bool, string) {
+		s := state(t, n)
+		return !s.Running && !s.Finished.IsZero() && strings.Contains(s.Detail, "137"), fmt.Sprint(s)
+	})
+	if _, err := n.DialContext(t.Context(), "tcp", "127.0.0.1:1"); !errors.Is(err, targets.ErrGone) || !strings.Contains(err.Error(), "does not run") {
+		t.Errorf("dialling inside: got %v, want an error that it is gone", err)
+	}
+	for range 2 { // the second finds it running
+		if err := n.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := state(t, n)
+	if !s.Running || s.Main == before || s.Restarts != 0 {
+		t.Errorf("got %+v, want it running as another process, without a restart of the engine's", s)
+	}
+	if _, err := n.Hold(t.Context(), before); !errors.Is(err, targets.ErrGone) {
+		t.Errorf("holding the dead: got %v, want gone", err)
+	}
+}
+
+func TestTheEnginesPolicyBringsBackWhatWasKilledButNotWhatWasFenced(t *testing.T) {
+	testenv.NeedRoot(t)
+	n := node(t, engine(t), container.Config{}, container.HostConfig{RestartPolicy: container.RestartPolicy{Name: "always"}})
+	if s := state(t, n); s.Policy != "always" {
+		t.Errorf("policy %q, want always", s.Policy)
+	}
+	before := kill(t, n)
+	eventually(t, "the engine restarts it", func() (bool, string) {
+		s := state(t, n)
+		return s.Running && s.Restarts == 1 && s.Main != before && s.Main.Start != 0, fmt.Sprint(s)
+	})
+	if err := n.Fence(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is down", func() (bool, string) { s := state(t, n); return !s.Running, fmt.Sprint(s) })
+	for range 50 { // longer than the 0.4 s after which the engine would have restarted it
+		if s := state(t, n); s.Running {
+			t.Fatalf("it is back: %+v", s)
+		}
+		pause(t)
+	}
+	if err := n.Fence(t.Context()); err != nil {
+		t.Errorf("fencing what is down: %v", err)
+	}
+}
+
+// pause waits for one tick of 20 ms.
+func pause(t *testing.T) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	select {
+	case <-tick.C:
+	case <-t.Context().Done():
+	}
+}
+
+func state(t *testing.T, n *docker.Node) targets.State {
+	t.Helper()
+	s, err := n.State(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// kill kills the main process as a crash would, and returns once it is dead.
+func kill(t *testing.T, n *docker.Node) targets.ProcID {
+	t.Helper()
+	procs, err := n.Processes(t.Context())
+	if err != nil || len(procs) == 0 {
+		t.Fatal(procs, err)
+	}
+	h, err := n.Hold(t.Context(), procs[0].ProcID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	if err := h.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Exited(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return procs[0].ProcID
+}
+
+func TestADialFromInsideComesFromTheContainersAddress(t *testing.T) {
+	testenv.NeedRoot(t)
+	e := engine(t)
+	n, peer := node(t, e, container.Config{}, container.HostConfig{}), node(t, e, container.Config{}, container.HostConfig{})
+	addrs, err := n.Addresses(t.Context())
+	if err != nil || len(addrs) == 0 {
+		t.Fatal(addrs, err)
+	}
+	// The bridge's gateway is this machine.
+	gateway := gatewayOf(t, e, n)
+	l, err := net.Listen("tcp", gateway+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	c, err := n.DialContext(ctx, "tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got, _, _ := net.SplitHostPort(c.LocalAddr().String()); got != addrs[0] {
+		t.Errorf("the dial came from %s, want %s", got, addrs[0])
+	}
+	// And loopback inside is the container's own.
+	if _, err := peer.DialContext(ctx, "tcp", "127.0.0.1:"+port(t, l)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("got %v, want connection refused", err)
+	}
+}
+
+func gatewayOf(t *testing.T, e *docker.Engine, n *docker.Node) string {
+	t.Helper()
+	c, err := e.API().ContainerInspect(t.Context(), n.Container())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, net := range c.NetworkSettings.Networks {
+		return net.Gateway
+	}
+	t.Fatal("no network")
+	return ""
+}
+
+func port(t *testing.T, l net.Listener) string {
+	t.Helper()
+	_, p, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestANodeKeepsItsAddressesWhileItIsDown(t *testing.T) {
+	n := node(t, engine(t), container.Config{}, container.HostConfig{})
+	up, err := n.Addresses(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Fence(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is down", func() (bool, string) { return !state(t, n).Running, "" })
+	down, err := n.Addresses(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(up, down); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestANodeIsOpenedAgainFromItsSpec(t *testing.T) {
+	n := node(t, engine(t), container.Config{}, container.HostConfig{})
+	data, err := json.Marshal(n.Spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s targets.Spec
+	if err := json.Unmarshal(data, &s); err != nil {
+		t.Fatal(err)
+	}
+	o := docker.Opener()
+	if s.Kind != o.Kind {
+		t.Errorf("kind %q, want %q", s.Kind, o.Kind)
+	}
+	again, err := o.Open(t.Context(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Name() != n.Name() || state(t, again.(*docker.Node)) != state(t, n) {
+		t.Error("the node that was opened again is another one")
+	}
+	s.Config = json.RawMessage(`{}`)
+	if _, err := o.Open(t.Context(), s); err == nil {
+		t.Error("a spec without a container was opened")
+	}
+}
+
+func TestAContainerThatWasMadeAnewIsTheSameNode(t *testing.T) {
+	e := engine(t)
+	n := node(t, e, container.Config{}, container.HostConfig{})
+	before := state(t, n)
+	if err := e.API().ContainerRemove(t.Context(), n.Container(), container.RemoveOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.State(t.Context()); !errors.Is(err, targets.ErrGone) {
+		t.Errorf("removed: got %v, want gone", err)
+	}
+	run(t, e, n.Container(), container.Config{}, container.HostConfig{})
+	procs, err := n.Processes(t.Context())
+	if err != nil || len(procs) != 1 || procs[0].ProcID == before.Main {
+		t.Errorf("made anew: %v, %v; want one other process", procs, err)
+	}
+}
+
+func TestAPidOfAnotherMachineIsRefusedAndExplained(t *testing.T) {
+	e := engine(t)
+	n := node(t, e, container.Config{}, container.HostConfig{})
+	// An engine whose pids mean nothing here: what it calls the main process is
+	// ours.
+	relay := relayEngine(t, e.Endpoint().Socket(), state(t, n).Main.PID, os.Getpid())
+	far, err := docker.Endpoint{Host: "unix://" + relay}.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.Close()
+	m := find(t, far, n.Container())
+	_, err = m.Processes(t.Context())
+	if !errors.Is(err, targets.ErrUnsupported) || !strings.Contains(err.Error(), "remote engine") || !strings.Contains(err.Error(), "run dapple on the engine's machine") {
+		t.Errorf("got %v, want a refusal with the way out", err)
+	}
+	if s := state(t, m); s.Main.Start != 0 {
+		t.Errorf("got %v: a stranger's start time could be held and signalled", s.Main)
+	}
+}
+
+// relayEngine passes everything on to the engine's socket, and changes one pid
+// to another of as many digits or fewer (padded with spaces, which JSON allows).
+func relayEngine(t *testing.T, socket string, from, to int) (path string) {
+	t.Helper()
+	path = t.TempDir() + "/relay.sock"
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, is := fmt.Sprintf(`"Pid":%d`, from), fmt.Sprintf(`"Pid":%d`, to)
+	if len(is) > len(was) {
+		is = fmt.Sprintf(`"Pid":%d`, os.Getppid())
+	}
+	if len(is) > len(was) {
+		is = `"Pid":1`
+	}
+	is += strings.Repeat(" ", len(was)-len(is))
+	var wg sync.WaitGroup
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { relayOne(c, socket, was, is) })
+		}
+	})
+	return path
+}
+
+func relayOne(c net.Conn, socket, was, is string) {
+	defer c.Close()
+	up, err := net.Dial("unix", socket)
+	if err != nil {
+		return
+	}
+	defer up.Close()
+	go func() {
+		_, _ = bufio.NewReader(c).WriteTo(up)
+		up.Close()
+	}()
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := up.Read(buf)
+		if _, werr := c.Write([]byte(strings.ReplaceAll(string(buf[:n]), was, is))); err != nil || werr != nil {
+			return
+		}
+	}
+}
