@@ -38,17 +38,35 @@ type Stream struct {
 	first    seen
 	earliest seen
 	latest   seen
+	back     time.Time     // when the latest to return of the run did
 	gap      time.Duration // longest in the run, see Run.GapMS
-	usual    time.Duration // moving average of the gaps of all runs; 0: not known
+	usual    average       // of the gaps of all runs
+	takes    average       // of the time that a result took, likewise
+}
+
+// An average moves: it follows the last dozen values, and none that is far off
+// moves it far.
+type average time.Duration
+
+func (a *average) add(d time.Duration) {
+	d = max(d, 1)
+	if *a == 0 {
+		*a = average(d)
+		return
+	}
+	u := time.Duration(*a)
+	*a += average(min(d, 2*u+Pause)-u) / 8
 }
 
 // A Run is the Data of the events that end a run, but for Member events, which
 // have Data of their own: which run, and how dense it was.
 type Run struct {
 	First int `json:"run"` // the index of the run's first event
-	// GapMS is the longest time in the run from the sending of the latest-sent
-	// result so far to the coming back of the next: the most for which what the
-	// run says may have been otherwise in between.
+	// GapMS is the longest time in the run for which what it says may have been
+	// otherwise: from the sending of the latest-sent result so far to the coming
+	// back of the next. A result that waited far longer than usual counts as
+	// sent the usual time before it came back: that it waited is told by the end
+	// of the run before.
 	GapMS float64 `json:"gap_ms"`
 }
 
@@ -70,7 +88,8 @@ func (s *Stream) Add(lo, hi time.Time, e Event) {
 		return
 	}
 	s.flush()
-	s.n, s.first, s.earliest, s.latest, s.gap = 1, r, r, r, 0
+	s.n, s.first, s.earliest, s.latest, s.back, s.gap = 1, r, r, r, hi, 0
+	s.takes.add(hi.Sub(lo))
 	if e.Kind == Write {
 		e.N = 1
 	}
@@ -78,8 +97,14 @@ func (s *Stream) Add(lo, hi time.Time, e Event) {
 }
 
 func (s *Stream) grow(r seen) {
+	g := s.since(r)
 	s.n++
-	s.gap = max(s.gap, r.hi.Sub(s.latest.lo))
+	s.gap = max(s.gap, g)
+	s.usual.add(g)
+	s.takes.add(r.hi.Sub(r.lo))
+	if r.hi.After(s.back) {
+		s.back = r.hi
+	}
 	if r.lo.Before(s.earliest.lo) {
 		s.earliest = r
 	}
@@ -88,19 +113,27 @@ func (s *Stream) grow(r seen) {
 	}
 }
 
+// since is how long what the run says may have been otherwise before r.
+func (s *Stream) since(r seen) time.Duration {
+	from := s.latest.lo
+	if t := s.back.Add(-2*time.Duration(s.takes) - Pause); t.After(from) {
+		from = t
+	}
+	return r.hi.Sub(from)
+}
+
 // paused says whether r came back too late to be of the same run.
 func (s *Stream) paused(r seen) bool {
 	if r.e.Kind != Write || !strings.HasPrefix(r.e.Value, "acked") { // both classes of success
 		return false
 	}
-	gap := max(r.hi.Sub(s.latest.lo), 1)
-	usual := s.usual
-	if usual == 0 {
-		s.usual = gap
+	usual := time.Duration(s.usual)
+	g := s.since(r)
+	if usual == 0 || g <= max(usual+Pause, 2*usual) {
 		return false
 	}
-	s.usual += (min(gap, 2*usual+Pause) - usual) / 8 // one stall must not become usual
-	return gap > max(usual+Pause, 2*usual)
+	s.usual.add(g) // should it become usual
+	return true
 }
 
 // Flush ends the current run: everything that Add was given can be judged.

@@ -133,6 +133,15 @@ const (
 	SessionEnd Kind = "session-end"
 )
 
+// Kinds lists all kinds of events.
+func Kinds() []Kind {
+	return []Kind{
+		Phase, Note, FaultPlanned, FaultInjected, FaultEffect, FaultNoEffect, FaultHole, FaultReverted,
+		Leftover, Restarted, Unsteady, Aborted, Write, Role, Leader, Detected, Member, Redundancy, Health,
+		Promoted, Bucket, AtRisk, Audit, Lost, Late, Phantom, Duplicate, Forked, Stall, SessionEnd,
+	}
+}
+
 // An Event is one thing that was observed. Its index I is unique in the record.
 type Event struct {
 	I        int             `json:"i"`

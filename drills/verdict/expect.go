@@ -1,0 +1,81 @@
+package verdict
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// How a metric compares with what the settings predict.
+const (
+	inside      = "inside"
+	faster      = "faster than min"
+	slower      = "slower than max"
+	notMeasured = "not measured"
+)
+
+// compareExpectation classes each predicted metric: outside only if the whole
+// interval is.
+func (j *judge) compareExpectation() map[string]Expected {
+	out := map[string]Expected{}
+	for name, x := range j.in.Expectation {
+		m := j.m.get(name)
+		switch {
+		case m == nil:
+			x.Class = notMeasured
+		case m.LoMS > x.MaxMS:
+			x.Class = slower
+		case m.HiMS < x.MinMS && !m.Censored:
+			x.Class = faster
+		case m.Censored:
+			x.Class = notMeasured
+		default:
+			x.Class = inside
+		}
+		out[name] = x
+	}
+	return out
+}
+
+// judgeExpectation tells of metrics outside of what the settings predict, and of
+// a whole that was slow by the part that overran.
+func (j *judge) judgeExpectation() {
+	for _, name := range slices.Sorted(maps.Keys(j.m.Expectation)) {
+		x, m := j.m.Expectation[name], j.m.get(name)
+		want := fmt.Sprintf("%s to %s", words(x.MinMS), words(x.MaxMS))
+		switch x.Class {
+		case slower:
+			text := x.Why
+			if name == "outage" || name == "rto" {
+				text = j.overran()
+			}
+			j.warn("expectation", name+" "+want, gotOf(m)+", "+slower, text, m.Events)
+		case faster:
+			j.warn("expectation", name+" "+want, gotOf(m)+", "+faster, "a graceful or reset path was exercised, not the declared fault", m.Events)
+		}
+	}
+}
+
+// overran names the phases that took longer than predicted; where none has a
+// prediction, the longest.
+func (j *judge) overran() string {
+	var over []string
+	longest, most := "", 0.0
+	for _, name := range phases() {
+		m := j.m.get(name)
+		if m == nil {
+			continue
+		}
+		if x, ok := j.m.Expectation[name]; ok && x.Class == slower {
+			over = append(over, fmt.Sprintf("%s overran: %s, at most %s was expected", name, gotOf(m), words(x.MaxMS)))
+		}
+		if m.LoMS > most {
+			longest, most = fmt.Sprintf("the longest phase was %s: %s", name, gotOf(m)), m.LoMS
+		}
+	}
+	if len(over) > 0 {
+		return strings.Join(over, "; ")
+	}
+	return longest
+}

@@ -1,0 +1,391 @@
+package verdict
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dapple-drills/dapple/drills/timeline"
+)
+
+// find finds the instants of the failover: who detected, was elected, took
+// writes, and when.
+func (j *judge) find() {
+	const noFault = "no fault was made"
+	j.detected, j.elected, j.promoted, j.firstAck = none(noFault), none(noFault), none(noFault), none(noFault)
+	j.outcome = "unknown: " + noFault
+	if !j.from.ok {
+		return
+	}
+	changes := j.leaderChanges()
+	j.findMoves(changes)
+	j.detected = j.findDetected(changes)
+	acks := j.newAcks()
+	j.promoted = j.findPromoted(acks)
+	j.elected = j.findElected(changes)
+	j.firstAck = j.findFirstAck(acks)
+}
+
+// leaderChanges are the changes of the control plane's view since the fault was
+// made. The first view of an observer is one only if it is not the old primary.
+func (j *judge) leaderChanges() timeline.Timeline {
+	last := map[string]*timeline.Event{}
+	var out timeline.Timeline
+	for _, e := range j.kinds[timeline.Leader] {
+		before := last[e.By]
+		last[e.By] = &e
+		changed := false
+		switch {
+		case before == nil:
+			changed = e.Node != j.oldNode
+		case e.Node != before.Node, e.Epoch != before.Epoch && e.Epoch != "" && before.Epoch != "":
+			changed = true
+		}
+		if changed && e.At.Hi >= j.since() {
+			out = append(out, e)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b timeline.Event) int { return cmp.Compare(a.At.Hi, b.At.Hi) })
+	return out
+}
+
+// since is from when on events may be consequences of the fault.
+func (j *judge) since() time.Duration {
+	if j.inject.ok {
+		return min(j.inject.at.Lo, j.from.at.Lo)
+	}
+	return j.from.at.Lo
+}
+
+// A claim is a node seen to take the primary role.
+type claim struct {
+	node string
+	at   timeline.Interval
+	e    timeline.Event
+}
+
+// roleClaims are the beginnings of claims of the primary role after the fault,
+// by the nodes themselves.
+func (j *judge) roleClaims() []claim {
+	var out []claim
+	for _, n := range j.nodes {
+		segs := segments(j.streams[string(timeline.Role)+" role/"+n])
+		for i, s := range segs {
+			if s.value == "primary" && s.first.At.Hi >= j.since() && (i > 0 || s.first.At.Lo >= j.from.at.Lo) {
+				out = append(out, claim{n, began(segs, i), s.first})
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b claim) int { return cmp.Compare(a.at.Hi, b.at.Hi) })
+	return out
+}
+
+// findMoves finds through which nodes the primary role went: by the control
+// plane where it was seen, else by what the nodes say.
+func (j *judge) findMoves(changes timeline.Timeline) {
+	j.moves = []string{j.oldNode}
+	move := func(n string) {
+		if n != "" && n != j.moves[len(j.moves)-1] {
+			j.moves = append(j.moves, n)
+		}
+	}
+	known := len(j.kinds[timeline.Leader]) > 0
+	if known {
+		for _, e := range changes {
+			move(e.Node)
+		}
+	} else {
+		for _, c := range j.roleClaims() {
+			move(c.node)
+		}
+		known = len(j.kinds[timeline.Role]) > 0
+	}
+	switch {
+	case j.in.MultiPrimary:
+		j.moves, j.outcome = j.moves[:1], "not applicable: every node is a primary"
+	case !known || j.oldNode == "":
+		j.outcome = "unknown: nothing told who was primary before the fault"
+	case len(j.moves) > 1:
+		j.outcome = "failover " + strings.Join(j.moves, " → ")
+	default:
+		j.outcome = "no failover"
+	}
+}
+
+func (j *judge) failedOver() bool { return len(j.moves) > 1 && j.oldNode != "" }
+
+// findDetected finds the first evidence by which the system showed that it
+// knows: a change of its leader or term, another sign of its own, or that it
+// restarted what was killed.
+func (j *judge) findDetected(changes timeline.Timeline) instant {
+	signs := slices.Clone(changes)
+	for _, e := range j.kinds[timeline.Detected] {
+		if e.At.Hi >= j.since() {
+			signs = append(signs, e)
+		}
+	}
+	for _, e := range j.kinds[timeline.Restarted] {
+		if e.At.Hi >= j.since() && (e.Value == byEngine || e.Value == byManager) {
+			signs = append(signs, e)
+		}
+	}
+	if len(signs) == 0 {
+		return none("the system gave no sign that it knew")
+	}
+	return j.wide(sameOrFirst(signs))
+}
+
+// sameOrFirst bounds the first of several events. Those that tell of the same
+// change as the first to be known (the same leader, at times that overlap) bound
+// one moment from several sides; the others may have happened before it.
+func sameOrFirst(es []timeline.Event) instant {
+	first := slices.MinFunc(es, func(a, b timeline.Event) int { return cmp.Or(cmp.Compare(a.At.Hi, b.At.Hi), byIndex(a, b)) })
+	i := at(first.At, first)
+	earlier := first.At.Lo
+	for _, e := range es {
+		if e.I == first.I || e.At.Lo > i.at.Hi {
+			continue
+		}
+		if e.Kind == timeline.Leader && first.Kind == timeline.Leader && e.Node == first.Node {
+			i.at.Lo = max(i.at.Lo, e.At.Lo)
+			i.events = append(i.events, e.I)
+		} else if e.At.Lo < earlier {
+			earlier = e.At.Lo
+			i.events = append(i.events, e.I)
+		}
+	}
+	if earlier < first.At.Lo {
+		i.at.Lo = min(i.at.Lo, earlier)
+	}
+	return i
+}
+
+// An ack is the first success of a stream on the new lineage, with what was sent
+// last before it and was not yet served so.
+type ack struct {
+	by, node string
+	at       timeline.Interval
+	events   []int
+}
+
+// newAcks are the first acknowledgements on a newer lineage, per stream of
+// writes, earliest first.
+func (j *judge) newAcks() []ack {
+	var out []ack
+	for _, by := range j.writers() {
+		if a, ok := j.newAck(by); ok {
+			out = append(out, a)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b ack) int { return cmp.Compare(a.at.Hi, b.at.Hi) })
+	return out
+}
+
+func (j *judge) newAck(by string) (ack, bool) {
+	var first *timeline.Event
+	for _, r := range j.writes(by) {
+		if success(r.value()) && j.isNew(r.first) && r.first.At.Hi >= j.since() && (first == nil || r.first.At.Hi < first.At.Hi) {
+			first = &r.first
+		}
+	}
+	if first == nil {
+		return ack{}, false
+	}
+	a := ack{by: by, node: nodeOf(*first), events: of(*first)}
+	a.at = timeline.Interval{Lo: j.since(), Hi: first.At.Hi}
+	var before *timeline.Event
+	for _, r := range j.writes(by) {
+		if success(r.value()) && j.isNew(r.first) {
+			continue
+		}
+		for _, e := range r.events() {
+			if e.At.Lo <= first.At.Lo && (before == nil || e.At.Lo > before.At.Lo) {
+				before = &e
+			}
+		}
+	}
+	if before != nil {
+		a.at.Lo = max(a.at.Lo, before.At.Lo)
+		a.events = append(a.events, before.I)
+	}
+	a.at.Lo = min(a.at.Lo, a.at.Hi)
+	return a, true
+}
+
+// isNew says whether a success is on a newer lineage than the one before the
+// fault.
+func (j *judge) isNew(e timeline.Event) bool {
+	newEpoch := e.Epoch != "" && j.oldEpoch != "" && newer(e.Epoch, j.oldEpoch)
+	if j.in.AnyNodeTakesWrites || j.in.MultiPrimary {
+		return newEpoch
+	}
+	n := nodeOf(e)
+	return newEpoch || n != "" && j.oldNode != "" && n != j.oldNode
+}
+
+// newer says whether epoch a is newer than b: where both are numbers by number,
+// else by being another.
+func newer(a, b string) bool {
+	x, errX := strconv.ParseUint(a, 10, 64)
+	y, errY := strconv.ParseUint(b, 10, 64)
+	if errX == nil && errY == nil {
+		return x > y
+	}
+	return a != b
+}
+
+// nodeOf is who took a write, also where only its stream tells.
+func nodeOf(e timeline.Event) string {
+	if e.Node != "" {
+		return e.Node
+	}
+	for _, p := range []string{"direct/", "old/"} {
+		if n, ok := strings.CutPrefix(e.By, p); ok {
+			return n
+		}
+	}
+	return ""
+}
+
+// findPromoted finds when the new primary first acknowledged a direct write; if
+// there are no direct writes in the timeline, any write.
+func (j *judge) findPromoted(acks []ack) instant {
+	direct := slices.ContainsFunc(j.writers(), func(by string) bool { return strings.HasPrefix(by, "direct/") })
+	for _, a := range acks {
+		if !direct || strings.HasPrefix(a.by, "direct/") {
+			i := instant{at: a.at, events: a.events, ok: true}
+			return j.wide(i)
+		}
+	}
+	if !j.failedOver() {
+		return none("%s", j.outcome)
+	}
+	return none("%s acknowledged no direct write", j.moves[len(j.moves)-1])
+}
+
+// promotedNode is the node that first took writes on the new lineage, or "".
+func (j *judge) promotedNode() string {
+	if j.in.AnyNodeTakesWrites || !j.promoted.ok || len(j.promoted.events) == 0 {
+		return ""
+	}
+	for _, e := range j.events {
+		if e.I == j.promoted.events[0] {
+			return nodeOf(e)
+		}
+	}
+	return ""
+}
+
+// findElected finds when the claim of the node that came to take writes was
+// committed; by the control plane where it was seen, else by the node's own word.
+func (j *judge) findElected(changes timeline.Timeline) instant {
+	var all, own []timeline.Event
+	target := j.promotedNode()
+	add := func(e timeline.Event) {
+		all = append(all, e)
+		if e.Node == target {
+			own = append(own, e)
+		}
+	}
+	for _, e := range changes {
+		if e.Node != "" && (e.Node != j.oldNode || e.Epoch != j.oldEpoch) {
+			add(e)
+		}
+	}
+	if len(j.kinds[timeline.Leader]) == 0 {
+		for _, c := range j.roleClaims() {
+			e := c.e
+			e.At, e.Node = c.at, c.node
+			add(e)
+		}
+	}
+	switch {
+	case len(own) > 0:
+		return j.wide(sameOrFirst(own))
+	case len(all) > 0:
+		return j.wide(sameOrFirst(all))
+	case j.failedOver():
+		return none("no observer saw the new claim")
+	}
+	return none("%s", j.outcome)
+}
+
+// findFirstAck finds the first acknowledgement through the endpoint: of the new
+// lineage if there is one, else the first that was sent after the effect.
+func (j *judge) findFirstAck(acks []ack) instant {
+	for _, a := range acks {
+		if clientClass(a.by) != "" {
+			return j.wide(instant{at: a.at, events: a.events, ok: true})
+		}
+	}
+	var best instant
+	for _, by := range j.writers() {
+		if clientClass(by) == "" {
+			continue
+		}
+		for _, r := range j.writes(by) {
+			if i := j.ackAfter(r); i.ok && (!best.ok || i.at.Hi < best.at.Hi) {
+				best = i
+			}
+		}
+	}
+	if !best.ok {
+		return none("no client write was acknowledged after the effect")
+	}
+	return j.wide(best)
+}
+
+// ackAfter bounds the first success of a run that was sent after the effect.
+func (j *judge) ackAfter(r run) instant {
+	t := j.from.at
+	switch {
+	case !success(r.value()) || r.latest.At.Lo < t.Hi:
+		return instant{}
+	case r.first.At.Lo >= t.Hi:
+		return at(r.first.At, r.first)
+	}
+	// The run spans the effect: the next success came within its longest gap.
+	return at(timeline.Interval{Lo: t.Lo, Hi: min(t.Hi+r.gap, r.latest.At.Hi)}, r.first, r.latest)
+}
+
+// wide widens an instant by the times for which the runner was held up around it.
+func (j *judge) wide(i instant) instant {
+	if !i.ok {
+		return i
+	}
+	at := i.at
+	for _, s := range j.kinds[timeline.Stall] {
+		if s.At.Lo <= i.at.Hi && s.At.Hi >= i.at.Lo {
+			at = timeline.Interval{Lo: min(at.Lo, s.At.Lo), Hi: max(at.Hi, s.At.Hi)}
+			i.events = append(i.events, s.I)
+			j.stalled[s.I] = true
+		}
+	}
+	i.at = at
+	return i
+}
+
+func (j *judge) epochChanges() int {
+	seen := map[string]bool{}
+	for _, by := range j.writers() {
+		for _, r := range j.writes(by) {
+			if success(r.value()) && r.first.Epoch != "" {
+				seen[r.first.Epoch] = true
+			}
+		}
+	}
+	if len(seen) > 0 {
+		return len(seen) - 1
+	}
+	return max(0, len(j.moves)-1)
+}
+
+func (i instant) String() string {
+	if !i.ok {
+		return i.why
+	}
+	return fmt.Sprintf("[%s, %s]", wordsOf(i.at.Lo), wordsOf(i.at.Hi))
+}

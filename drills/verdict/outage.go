@@ -1,0 +1,293 @@
+package verdict
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/dapple-drills/dapple/drills/timeline"
+)
+
+// together is how close outages are to be one for the RTO (measurement rules,
+// "Metrics").
+const together = 30 * time.Second
+
+// leastHang is the shortest time without any answer that counts as an outage if
+// every request was answered in the end. Below it a slow answer is not told from
+// the hiccups of a healthy system.
+const leastHang = 50 * time.Millisecond
+
+// An op is one write of a client stream as the outage sees it.
+type op struct {
+	inv, ret time.Duration
+	served   bool
+	waited   bool // it stands for a request that was answered, but only after waiting
+	e        timeline.Event
+}
+
+// A cover is a time in which successes came so densely that service was away
+// for at most gap at once.
+type cover struct{ lo, hi, gap time.Duration }
+
+// A clientView is what one client stream saw.
+type clientView struct {
+	by, class string
+	outages   []outage
+	densest   time.Duration // the longest gap between successes that was no outage
+	gapEvents []int
+}
+
+// An outage is one time without service for one stream.
+type outage struct {
+	took     timeline.Interval // how long
+	span     timeline.Interval // from the last success before to the first after
+	events   []int
+	censored bool
+	why      string // it was censored
+	after    *op    // the first success after, if there is one
+}
+
+// view reads the outages of one client stream.
+func (j *judge) view(by string) clientView {
+	v := clientView{by: by, class: clientClass(by)}
+	served, failed, covers := j.ops(by, &v)
+	for _, group := range groups(failed, served, covers) {
+		o := j.outageOf(group, served)
+		onlyWaited := !slices.ContainsFunc(group.ops, func(x op) bool { return !x.waited })
+		if o.span.Hi < j.from.at.Lo || onlyWaited && o.took.Lo < leastHang {
+			continue
+		}
+		v.outages = append(v.outages, o)
+	}
+	j.isolated(&v, failed, covers)
+	j.silence(&v, served, failed)
+	slices.SortFunc(v.outages, func(a, b outage) int { return cmp.Compare(a.span.Lo, b.span.Lo) })
+	return v
+}
+
+// ops are the writes of a stream, by the time at which they were sent. A success
+// that waited far longer than usual is two: a request that was not served when
+// it was sent and not until its answer, and a success at its answer.
+func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cover) {
+	usual := usualLatency(j.writes(by))
+	for _, r := range j.writes(by) {
+		ok := success(r.value())
+		for _, e := range r.events() {
+			x := op{inv: e.At.Lo, ret: e.At.Hi, served: ok, e: e}
+			switch {
+			case !ok:
+				failed = append(failed, x)
+			case x.ret-x.inv > usual.limit:
+				x.inv = x.ret - usual.most
+				served = append(served, x)
+				failed = append(failed, op{inv: e.At.Lo, ret: x.inv, waited: true, e: e}, op{inv: x.inv, ret: x.inv, waited: true, e: e})
+			default:
+				served = append(served, x)
+			}
+		}
+		if ok && r.n > 1 {
+			covers = append(covers, cover{max(r.first.At.Lo, r.first.At.Hi-usual.limit), r.latest.At.Lo, r.gap})
+			if r.latest.At.Lo >= j.from.at.Lo && r.gap > v.densest {
+				v.densest, v.gapEvents = r.gap, of(r.first, r.latest)
+			}
+		}
+	}
+	byInv := func(a, b op) int {
+		return cmp.Or(cmp.Compare(a.inv, b.inv), cmp.Compare(a.ret, b.ret), cmp.Compare(a.e.I, b.e.I))
+	}
+	slices.SortFunc(served, byInv)
+	slices.SortFunc(failed, byInv)
+	return served, failed, covers
+}
+
+// latencies are what successes of a stream usually take: at most most; beyond
+// limit they waited for something.
+type latencies struct{ most, limit time.Duration }
+
+func usualLatency(rs []run) latencies {
+	var all []time.Duration
+	for _, r := range rs {
+		if success(r.value()) {
+			for _, e := range r.events() {
+				all = append(all, e.At.Width())
+			}
+		}
+	}
+	if len(all) == 0 {
+		return latencies{}
+	}
+	slices.Sort(all)
+	median := all[len(all)/2]
+	l := latencies{limit: max(4*median, median+timeline.Pause)}
+	for _, d := range all {
+		if d <= l.limit {
+			l.most = d
+		}
+	}
+	return l
+}
+
+// A group is failures between which no success was: one outage.
+type group struct {
+	ops   []op
+	steps []step
+}
+
+// A step is from one failure to the next with certainly no success in between.
+type step struct{ from, to time.Duration }
+
+// groups splits the failures of a stream into outages. A success separates two
+// failures if it was sent after the first of the group and had returned when the
+// other was sent: then a request was served in between. Failures within a time
+// of dense success are no group: see isolated.
+func groups(failed, served []op, covers []cover) []group {
+	var out []group
+	for _, f := range failed {
+		if covered(f.inv, covers) != nil {
+			continue
+		}
+		n := len(out)
+		if n == 0 || separated(out[n-1].ops[0].inv, f.inv, served) {
+			out = append(out, group{ops: []op{f}})
+			continue
+		}
+		g := &out[n-1]
+		last := g.ops[len(g.ops)-1]
+		if !maybeServed(last.inv, f.inv, served, covers) {
+			g.steps = append(g.steps, step{last.inv, f.inv})
+		}
+		g.ops = append(g.ops, f)
+	}
+	return out
+}
+
+func covered(t time.Duration, covers []cover) *cover {
+	for i := range covers {
+		if c := &covers[i]; c.lo < t && t < c.hi {
+			return c
+		}
+	}
+	return nil
+}
+
+func separated(a, b time.Duration, served []op) bool {
+	from, _ := slices.BinarySearchFunc(served, a, func(x op, t time.Duration) int { return cmp.Compare(x.inv, t+1) })
+	for _, s := range served[from:] {
+		if s.inv >= b {
+			return false
+		}
+		if s.ret <= b {
+			return true
+		}
+	}
+	return false
+}
+
+// maybeServed says whether a success may have been sent between two failures.
+func maybeServed(a, b time.Duration, served []op, covers []cover) bool {
+	from, _ := slices.BinarySearchFunc(served, a, func(x op, t time.Duration) int { return cmp.Compare(x.inv, t+1) })
+	if from < len(served) && served[from].inv < b {
+		return true
+	}
+	return slices.ContainsFunc(covers, func(c cover) bool { return c.lo < b && c.hi > a })
+}
+
+// outageOf bounds one outage by the rules of "Metrics": at most from the sending
+// of the last success before to the return of the first after; at least from the
+// first request that was not served to the last.
+func (j *judge) outageOf(g group, served []op) outage {
+	first, last := g.ops[0], g.ops[len(g.ops)-1]
+	o := outage{events: of(first.e, last.e)}
+	o.span = timeline.Interval{Lo: min(0, first.inv), Hi: max(j.end, last.inv)}
+	after, _ := slices.BinarySearchFunc(served, first.inv, func(x op, t time.Duration) int { return cmp.Compare(x.inv, t) })
+	if after > 0 {
+		before := served[after-1]
+		o.span.Lo = before.inv
+		o.events = append(o.events, before.e.I)
+	}
+	for i := range served[after:] {
+		s := &served[after+i]
+		if o.after == nil || s.ret < o.after.ret {
+			o.after = s
+		}
+	}
+	until := time.Duration(math.MaxInt64)
+	switch {
+	case o.after == nil:
+		o.censored, o.why = true, "it was still open at the end of the window"
+	default:
+		o.span.Hi = o.after.ret
+		o.events = append(o.events, o.after.e.I)
+		if r, ok := j.restoredBy(o); ok {
+			o.censored, o.why = true, "service came back after our own "+said(r)
+			o.events = append(o.events, r.I)
+			until = r.At.Lo
+		}
+	}
+	o.took = timeline.Interval{Lo: proven(g.steps, until), Hi: o.span.Width()}
+	j.widen(&o, first.inv, last.inv)
+	return o
+}
+
+// proven is the sum of the steps before t.
+func proven(steps []step, t time.Duration) time.Duration {
+	var sum time.Duration
+	for _, s := range steps {
+		sum += max(0, min(s.to, t)-s.from)
+	}
+	return sum
+}
+
+// widen takes what the runner itself was held up off the lower bound: a request
+// that it sent late, or whose time-out it saw, may have been the runner's fault.
+func (j *judge) widen(o *outage, from, to time.Duration) {
+	for _, s := range j.kinds[timeline.Stall] {
+		if s.At.Lo > to || s.At.Hi < from || o.took.Lo == 0 {
+			continue
+		}
+		o.took.Lo = max(0, o.took.Lo-max(time.Duration(s.N), s.At.Width()))
+		o.events = append(o.events, s.I)
+		j.stalled[s.I] = true
+	}
+}
+
+// isolated adds failures in the midst of dense successes, each run of them as an
+// outage of at most the longest gap between those. One beside another outage is
+// of that: it lies within its uncertainty.
+func (j *judge) isolated(v *clientView, failed []op, covers []cover) {
+	var last *outage
+	for _, f := range failed {
+		c := covered(f.inv, covers)
+		if c == nil || f.waited || f.ret < j.from.at.Lo {
+			continue
+		}
+		at := timeline.Interval{Lo: f.inv - c.gap, Hi: f.inv + c.gap}
+		beside := func(o outage) bool { return at.Lo <= o.span.Hi && at.Hi >= o.span.Lo }
+		if last != nil && beside(*last) || slices.ContainsFunc(v.outages, beside) {
+			continue
+		}
+		v.outages = append(v.outages, outage{took: timeline.Interval{Hi: c.gap}, span: at, events: of(f.e), after: &op{inv: f.inv, ret: at.Hi, served: true}})
+		last = &v.outages[len(v.outages)-1]
+	}
+}
+
+// silence adds what lies between the last sign of a stream and the end of the
+// window, if the stream fell silent: nobody knows how it fared.
+func (j *judge) silence(v *clientView, served, failed []op) {
+	var last op
+	for _, list := range [][]op{served, failed} {
+		if n := len(list); n > 0 && list[n-1].e.At.Hi > last.e.At.Hi {
+			last = list[n-1]
+		}
+	}
+	quiet := j.sent - last.e.At.Hi
+	if last.e.Kind == "" || !last.served || quiet <= max(time.Second, 4*v.densest) {
+		return
+	}
+	span := timeline.Interval{Lo: last.inv, Hi: max(j.end, j.sent)}
+	v.outages = append(v.outages, outage{
+		took: timeline.Interval{Hi: span.Width()}, span: span, events: of(last.e), censored: true,
+		why: "the stream fell silent: nobody knows how it fared",
+	})
+}
