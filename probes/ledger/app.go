@@ -38,7 +38,7 @@ type client struct {
 func (s *stream) runApp(quit, cut context.Context) {
 	c := &client{stream: s, when: s.schedule(), rand: rand.New(rand.NewPCG(uint64(s.w.cfg.Seed), uint64(s.no)))}
 	c.take(s.first)
-	for quit.Err() == nil {
+	for quit.Err() == nil && !s.mute.Load() {
 		if c.sess == nil {
 			c.connect(quit, cut)
 			continue

@@ -42,6 +42,8 @@ type system struct {
 	ready  func(ctx context.Context) error
 	digest func([]probes.Digest) []probes.Digest
 	noHash bool
+	// replicas are the rows of nodes that have other ones than the primary.
+	replicas map[string]map[int]map[uint64]int
 }
 
 type point struct {
@@ -215,11 +217,27 @@ func (s *system) Ready(ctx context.Context, w probes.Write) error {
 	return nil
 }
 
-func (s *system) Digests(context.Context, targets.Node, string) ([]probes.Digest, error) {
+// at is the rows that a point has; a node without its own has the primary's.
+func (s *system) at(n targets.Node) map[int]map[uint64]int {
+	if n != nil && s.replicas[n.Name()] != nil {
+		return s.replicas[n.Name()]
+	}
+	return s.rows
+}
+
+func (s *system) Digests(_ context.Context, n targets.Node, _ string) ([]probes.Digest, error) {
+	out := s.digests(n)
+	if s.digest != nil {
+		out = s.digest(out)
+	}
+	return out, nil
+}
+
+func (s *system) digests(n targets.Node) []probes.Digest {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := map[probes.Chunk]*probes.Digest{}
-	for client, rows := range s.rows {
+	for client, rows := range s.at(n) {
 		for seq, n := range rows {
 			c := probes.Chunk{Client: client, No: seq >> probes.ChunkBits}
 			d := all[c]
@@ -238,18 +256,16 @@ func (s *system) Digests(context.Context, targets.Node, string) ([]probes.Digest
 	for _, d := range all {
 		out = append(out, *d)
 	}
-	if s.digest != nil {
-		out = s.digest(out)
-	}
-	return out, nil
+	return out
 }
 
-func (s *system) IDs(_ context.Context, _ targets.Node, _ string, c probes.Chunk, see func(uint64)) error {
+func (s *system) IDs(_ context.Context, n targets.Node, _ string, c probes.Chunk, see func(uint64)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, seq := range slices.Sorted(maps.Keys(s.rows[c.Client])) {
+	rows := s.at(n)[c.Client]
+	for _, seq := range slices.Sorted(maps.Keys(rows)) {
 		if seq>>probes.ChunkBits == c.No {
-			for range s.rows[c.Client][seq] {
+			for range rows[seq] {
 				see(seq)
 			}
 		}

@@ -19,7 +19,7 @@ func (s *stream) runFresh(quit, cut context.Context) {
 	defer wg.Wait()
 	slots := make(chan struct{}, limit)
 	when := s.schedule()
-	for i := int64(0); ; i++ {
+	for i := int64(0); !s.mute.Load(); i++ {
 		t := when.at(i)
 		s.reached(t)
 		if !until(quit, t) {
@@ -63,7 +63,7 @@ func (s *stream) runOld(quit, cut context.Context) {
 	}
 	defer s.closeSession(o.session)
 	alive := o.hi
-	for quit.Err() == nil {
+	for quit.Err() == nil && !s.mute.Load() {
 		ack := s.put(cut, o.session, time.Now())
 		now := time.Now()
 		if o.session.Broken() {

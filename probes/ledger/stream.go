@@ -39,6 +39,8 @@ type stream struct {
 	// front is the time since Base before which every due write of this stream
 	// has been begun or given up.
 	front atomic.Int64
+	// mute says that no id is to be had any more: nothing can be sent.
+	mute  atomic.Bool
 	first opened // the session that was opened before the workload began
 }
 
@@ -80,6 +82,7 @@ func (s *stream) open(ctx context.Context) opened {
 func (s *stream) put(ctx context.Context, sess probes.Session, due time.Time) probes.Ack {
 	seq, err := s.books.issue(ctx)
 	if err != nil {
+		s.mute.Store(true)
 		ack := probes.Ack{Class: probes.Failed, Reply: "not sent: " + err.Error()}
 		s.tell(due, time.Now(), ack)
 		s.books.miss(1)
