@@ -80,7 +80,7 @@ func (c *checker) requires() {
 
 // kind reports a kind of system that nobody knows.
 func (r *reader) kind(path, kind string, v *Vocabulary) {
-	if v == nil || v.kind(kind) != nil || !r.src.has(path) {
+	if v == nil || len(v.Kinds) == 0 || v.kind(kind) != nil || !r.src.has(path) {
 		return
 	}
 	r.report(r.src.value(path), slipf(ruleKind, meant(kind, v.kindNames()), "%s: unknown kind of system %q", path, kind))
@@ -136,7 +136,7 @@ func (c *checker) injector(path string, s Step) {
 	switch {
 	case s.Inject == "":
 		c.text(path+".inject", s.Inject)
-	case c.v == nil:
+	case c.v == nil || len(c.v.Injectors) == 0:
 	case words == nil:
 		c.report(c.src.value(path+".inject"), slipf(ruleInjector, meant(s.Inject, c.v.injectorNames()), "%s.inject: unknown injector %q", path, s.Inject))
 	default:

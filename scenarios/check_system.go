@@ -196,21 +196,17 @@ func (c *systemChecker) health() {
 // sections reports what belongs to another kind of system, and checks what
 // belongs to this one.
 func (c *systemChecker) sections() {
+	if c.src.has("http") && c.src.has("kind") && c.sys.Kind != KindHTTP {
+		c.report(c.src.key("http"), slipf(ruleSection, "leave it out, or write kind: http", "the kind %s has no section http", c.sys.Kind))
+	}
 	if c.v == nil || c.v.kind(c.sys.Kind) == nil {
 		return
 	}
 	k := c.v.kind(c.sys.Kind)
-	for _, s := range []struct {
-		path    string
-		section Section
-		params  Params
-	}{{"http", k.HTTP, c.sys.HTTP}, {"settings", k.Settings, c.sys.Settings}} {
-		used := s.section.Params != nil || s.section.Check != nil
-		if used {
-			s.params.path = s.path
-			s.section.check(c.reader, s.params, c.src.value(s.path))
-		} else if c.src.has(s.path) {
-			c.report(c.src.key(s.path), slipf(ruleSection, "leave it out", "the kind %s has no section %s", k.Name, s.path))
-		}
+	http, settings := c.sys.HTTP, c.sys.Settings
+	http.path, settings.path = "http", "settings" // also where there is none: something may be missing
+	if k.Name == KindHTTP {
+		k.HTTP.check(c.reader, http, c.src.value("http"))
 	}
+	k.Settings.check(c.reader, settings, c.src.value("settings"))
 }

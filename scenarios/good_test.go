@@ -58,7 +58,7 @@ func parse(f goodFile, v *scenarios.Vocabulary) (any, error) {
 
 func TestGoodFilesAreReadWithAndWithoutAVocabulary(t *testing.T) {
 	for _, f := range goodFiles(t) {
-		for _, v := range []*scenarios.Vocabulary{nil, vocabulary()} {
+		for _, v := range []*scenarios.Vocabulary{nil, {}, vocabulary()} {
 			if _, err := parse(f, v); err != nil {
 				t.Error(err)
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -71,8 +72,9 @@ func (p Params) Decode(into any) error {
 // IsZero says that there is no parameter.
 func (p Params) IsZero() bool { return p.node == nil || len(p.node.Content) == 0 }
 
-// Map is the parameters as texts, for a record; nested ones are named by their
-// path ("a.b", "list[0]"). It is nil if there are none.
+// Map is the parameters as texts, for a record and for probes.Binding.Extra: a
+// list of texts is joined by commas, and what is nested is named by its path
+// ("a.b", "list[0].c"). It is nil if there are none.
 func (p Params) Map() map[string]string {
 	if p.IsZero() {
 		return nil
@@ -89,6 +91,10 @@ func flatten(m map[string]string, path string, n *yaml.Node) {
 			flatten(m, join(path, n.Content[i].Value), n.Content[i+1])
 		}
 	case yaml.SequenceNode:
+		if texts, flat := scalars(n); flat {
+			m[path] = strings.Join(texts, ",")
+			return
+		}
 		for i, c := range n.Content {
 			flatten(m, fmt.Sprintf("%s[%d]", path, i), c)
 		}
@@ -97,9 +103,41 @@ func flatten(m map[string]string, path string, n *yaml.Node) {
 	}
 }
 
-// Equal says whether both hold the same parameters, wherever they stand.
+// scalars are the elements of a list that holds nothing but texts and numbers.
+func scalars(n *yaml.Node) (texts []string, flat bool) {
+	for _, c := range n.Content {
+		if c.Kind != yaml.ScalarNode {
+			return nil, false
+		}
+		texts = append(texts, c.Value)
+	}
+	return texts, true
+}
+
+// Equal says whether both hold the same parameters, wherever they stand and
+// however they are written.
 func (p Params) Equal(q Params) bool {
-	return reflect.DeepEqual(p.Map(), q.Map())
+	if p.IsZero() || q.IsZero() {
+		return p.IsZero() && q.IsZero()
+	}
+	return equal(p.node, q.node)
+}
+
+func equal(a, b *yaml.Node) bool {
+	if a.Kind != yaml.MappingNode || b.Kind != yaml.MappingNode {
+		return a.Kind == b.Kind && a.Value == b.Value && slices.EqualFunc(a.Content, b.Content, equal)
+	}
+	values := map[string]*yaml.Node{}
+	for i := 0; i+1 < len(b.Content); i += 2 {
+		values[b.Content[i].Value] = b.Content[i+1]
+	}
+	for i := 0; i+1 < len(a.Content); i += 2 {
+		other, ok := values[a.Content[i].Value]
+		if !ok || !equal(a.Content[i+1], other) {
+			return false
+		}
+	}
+	return len(a.Content) == len(b.Content)
 }
 
 // MarshalYAML writes the parameters as they may stand in a file.

@@ -59,6 +59,9 @@ func (v *Vocabulary) inScenario(root object) {
 	if len(rules) > 0 {
 		step["allOf"] = rules
 	}
+	if len(v.Kinds) == 0 {
+		return
+	}
 	kinds := object{"enum": toAny(v.kindNames())}
 	defs["Requires"].(object)["properties"].(object)["kind"] = object{
 		"description": "One kind of system, or a list of them.",
@@ -73,7 +76,11 @@ func (v *Vocabulary) inSystem(root object) {
 	summaries := map[string]string{}
 	for _, k := range v.Kinds {
 		summaries[k.Name] = k.Summary
-		rules = append(rules, when("kind", k.Name, object{"http": k.HTTP.schema(), "settings": k.Settings.schema()}))
+		sections := object{"http": false, "settings": k.Settings.schema()}
+		if k.Name == KindHTTP {
+			sections["http"] = k.HTTP.schema()
+		}
+		rules = append(rules, when("kind", k.Name, sections))
 	}
 	properties["kind"] = words(properties["kind"], summaries)
 	if len(rules) > 0 {
@@ -82,13 +89,10 @@ func (v *Vocabulary) inSystem(root object) {
 }
 
 func (s Section) schema() any {
-	switch {
-	case s.Params != nil:
+	if s.Params != nil {
 		return sectionSchema(s.Params)
-	case s.Check != nil:
-		return true
 	}
-	return false
+	return true
 }
 
 func (v *Vocabulary) injectorSummaries() map[string]string {
@@ -109,7 +113,10 @@ func when(key, value string, properties object) object {
 
 // words narrows a property to names, each with its summary for editors that show
 // one.
-func words(property any, summaries map[string]string) object {
+func words(property any, summaries map[string]string) any {
+	if len(summaries) == 0 {
+		return property
+	}
 	narrowed := object{}
 	for k, v := range property.(object) {
 		narrowed[k] = v

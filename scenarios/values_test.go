@@ -127,12 +127,12 @@ func TestDefaultsFillWhatWasLeftOutAndNothingElse(t *testing.T) {
 }
 
 func TestParametersKeepTheirPlacesUntilSomebodyReadsThem(t *testing.T) {
-	sc, err := scenarios.ParseScenario("s.yaml", []byte("name: n\nsteps:\n  - inject: any\n    on: primary\n    with: {signal: STOP, delay: 1d, nested: {a: [x, 2]}}\n"), nil)
+	sc, err := scenarios.ParseScenario("s.yaml", []byte("name: n\nsteps:\n  - inject: any\n    on: primary\n    with: {signal: STOP, delay: 1d, nested: {a: [x, 2], b: [{c: 1}]}}\n"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	with := sc.Steps[0].With
-	if d := cmp.Diff(map[string]string{"signal": "STOP", "delay": "1d", "nested.a[0]": "x", "nested.a[1]": "2"}, with.Map()); d != "" {
+	if d := cmp.Diff(map[string]string{"signal": "STOP", "delay": "1d", "nested.a": "x,2", "nested.b[0].c": "1"}, with.Map()); d != "" {
 		t.Error(d)
 	}
 	p := killParams{Mode: "default", Signal: "KILL"}
@@ -173,6 +173,36 @@ func TestParametersMadeInGoAreReadAsStrictly(t *testing.T) {
 	var none scenarios.Params
 	if err := none.Decode(&p); err != nil || !none.IsZero() || none.Map() != nil {
 		t.Errorf("no parameters: %v", err)
+	}
+}
+
+func TestParametersAreEqualIfTheyMeanTheSame(t *testing.T) {
+	made := func(v any) scenarios.Params {
+		p, err := scenarios.NewParams(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	type m = map[string]any
+	a := made(m{"x": "a,b", "y": m{"z": 1}})
+	for _, c := range []struct {
+		other scenarios.Params
+		same  bool
+	}{
+		{made(m{"y": m{"z": 1}, "x": "a,b"}), true},
+		{made(m{"x": []string{"a", "b"}, "y": m{"z": 1}}), false},
+		{made(m{"x": "a,b", "y": m{"z": 2}}), false},
+		{made(m{"x": "a,b"}), false},
+		{made(m{"x": "a,b", "y": m{"z": 1}, "w": 1}), false},
+		{scenarios.Params{}, false},
+	} {
+		if a.Equal(c.other) != c.same || c.other.Equal(a) != c.same {
+			t.Errorf("%v and %v: want equal %v", a.Map(), c.other.Map(), c.same)
+		}
+	}
+	if !made(m{}).Equal(scenarios.Params{}) {
+		t.Error("no parameters differ from no parameters")
 	}
 }
 

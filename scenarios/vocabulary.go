@@ -11,7 +11,8 @@ import (
 )
 
 // A Vocabulary is the names that a program knows. cmd/dapple makes one of its
-// catalogues; with a nil one, names are taken as they are.
+// catalogues; with a nil one, names are taken as they are, and so are the names of
+// a list that is empty.
 type Vocabulary struct {
 	Injectors []InjectorWord
 	Kinds     []KindWord
@@ -36,14 +37,19 @@ type KindWord struct {
 	Summary  string   // one line
 	Phases   []string // those that can be locked on
 	Settings Section  // what may stand under "settings"
-	HTTP     Section  // what may stand under "http"; a kind without it has no such section
+	HTTP     Section  // what may stand under "http", for the kind that has it: see KindHTTP
 }
 
-// A Section is a part of a file whose meaning belongs to somebody else.
+// KindHTTP is the kind of system that is drilled by URL: the only one with a
+// section "http" (contract, System file).
+const KindHTTP = "http"
+
+// A Section is a part of a file whose meaning belongs to somebody else. The zero
+// one takes anything.
 type Section struct {
 	// Params is a pointer to the zero value of the struct that the section
-	// fills, by its yaml tags; nil: the section is not used. It is also the
-	// source of the section's JSON Schema, see Schema.
+	// fills, by its yaml tags. It is also the source of the section's JSON
+	// Schema, see Schema.
 	Params any
 	// Check reads the section with Params.Decode, and says what is wrong with it
 	// beyond that. nil: decoding it is all there is.
@@ -103,7 +109,7 @@ func (v *Vocabulary) CheckPhase(kind string, p Phase) error {
 // phase is what is wrong with asking the kinds for a phase: one that can be
 // locked on it is enough.
 func (v *Vocabulary) phase(kinds []string, p Phase) *slip {
-	if v == nil || p == "" || p == Random {
+	if v == nil || len(v.Kinds) == 0 || p == "" || p == Random {
 		return nil
 	}
 	if len(kinds) == 0 {

@@ -11,7 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	injectors "github.com/dapple-drills/dapple/injectors/all"
 	"github.com/dapple-drills/dapple/internal/diag"
+	probes "github.com/dapple-drills/dapple/probes/all"
 	"github.com/dapple-drills/dapple/scenarios"
 	"github.com/dapple-drills/dapple/scenarios/library"
 )
@@ -38,6 +40,28 @@ func TestEveryScenarioOfTheLibraryReadsWithoutAProblem(t *testing.T) {
 		}
 		if strings.Count(string(data), " #") < 3 {
 			t.Errorf("%s: a scenario of the library explains itself in comments", path)
+		}
+	}
+}
+
+func TestEveryScenarioOfTheLibraryCanBeMadeWithTheInjectorsThatThereAre(t *testing.T) {
+	v := &scenarios.Vocabulary{}
+	for _, k := range injectors.Kinds() {
+		v.Injectors = append(v.Injectors, scenarios.InjectorWord{
+			Name: k.Name, Params: k.Params, Excludes: k.Excludes,
+			Check: func(p scenarios.Params) error { _, err := k.New(p.Decode); return err },
+		})
+	}
+	for _, k := range probes.Kinds() {
+		v.Kinds = append(v.Kinds, scenarios.KindWord{Name: k.Name, Phases: k.Lock})
+	}
+	for _, name := range library.Names() {
+		path, data, err := library.Find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := scenarios.ParseScenario(path, data, v); err != nil {
+			t.Error(err)
 		}
 	}
 }
