@@ -43,7 +43,7 @@ func Owners() []Owner {
 		{"go.etcd.io/bbolt", []string{"drills/history"}},
 		{"modernc.org/sqlite", []string{"drills/history"}},
 		{"charm.land", []string{"reports/live"}},
-		{"golang.org/x/sys", []string{"internal/...", "targets/...", "injectors/..."}},
+		{"golang.org/x/sys", []string{"internal/...", "targets/...", "injectors/...", "reports/live"}},
 		{"golang.org/x/sync", []string{"..."}},
 	}
 }
