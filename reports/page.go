@@ -143,7 +143,7 @@ func newPage(r *Run) *page {
 	if p.Many {
 		p.Series, p.Shares = spreads(rec), shares(rec)
 		if b := rec.Series.LossBound; b != nil {
-			p.Bound = fmt.Sprintf("No write was lost in %d trials: the probability of losing one is at most %.0f %% (95 %%)", rec.Series.N, *b*100)
+			p.Bound = fmt.Sprintf("No write was lost in %d trials, which bounds the probability that a trial loses one to %.0f %% (95 %%)", rec.Series.N, *b*100)
 		}
 	}
 	first := worst(rec.Trials)
