@@ -83,17 +83,20 @@ type Objectives struct {
 // Facts are the scenario's numbers on which the verdict rests, so that an old
 // record can be judged again without its scenario file.
 type Facts struct {
-	RatePerS       float64         `json:"rate_per_s"`
-	Clients        int             `json:"clients"`
-	SteadyMS       float64         `json:"steady_ms"`
-	SettleMS       float64         `json:"settle_ms"`
-	StableForMS    float64         `json:"stable_for_ms"`
-	FullForMS      float64         `json:"full_for_ms"`
-	AppReconnectMS float64         `json:"app_reconnect_ms"`
-	FreshPeriodMS  float64         `json:"fresh_period_ms"`
-	MultiPrimary   bool            `json:"multi_primary,omitempty"`
-	NodeDead       map[string]bool `json:"node_dead,omitempty"`
-	Steps          []StepFacts     `json:"steps"`
+	RatePerS       float64 `json:"rate_per_s"`
+	Clients        int     `json:"clients"`
+	SteadyMS       float64 `json:"steady_ms"`
+	SettleMS       float64 `json:"settle_ms"`
+	StableForMS    float64 `json:"stable_for_ms"`
+	FullForMS      float64 `json:"full_for_ms"`
+	AppReconnectMS float64 `json:"app_reconnect_ms"`
+	FreshPeriodMS  float64 `json:"fresh_period_ms"`
+	MultiPrimary   bool    `json:"multi_primary,omitempty"`
+	// AnyNodeTakesWrites: see probes.Kind.
+	AnyNodeTakesWrites bool            `json:"any_node_takes_writes,omitempty"`
+	ExpectFailover     *bool           `json:"expect_failover,omitempty"`
+	NodeDead           map[string]bool `json:"node_dead,omitempty"` // by fault key
+	Steps              []StepFacts     `json:"steps"`
 }
 
 // StepFacts is one step as it was asked for.

@@ -233,6 +233,15 @@ type Kind struct {
 	Name      string
 	Summary   string
 	Processes ProcessNames
+	// Settings is a pointer to the zero value of what may stand under "settings"
+	// in a system file of this kind; nil: there is no such section.
+	Settings any
+	// MultiPrimary says that every member is a primary of its own: there is no
+	// one primary to find, and the lineage is the component, not the node.
+	MultiPrimary bool
+	// AnyNodeTakesWrites says that a node which is no primary takes writes too,
+	// and passes them on: whose they are is told by the epoch alone.
+	AnyNodeTakesWrites bool
 	// Lock says which phases can be locked on; empty: random only.
 	Lock []string
 	Open func(ctx context.Context, b Binding) (System, error)

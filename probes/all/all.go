@@ -2,9 +2,16 @@
 // plain list, one line per kind. It holds no other code.
 package all
 
-import "github.com/dapple-drills/dapple/probes"
+import (
+	"github.com/dapple-drills/dapple/probes"
+	"github.com/dapple-drills/dapple/probes/etcd"
+	"github.com/dapple-drills/dapple/probes/postgres"
+)
 
 // Kinds returns all kinds of systems, sorted by name.
 func Kinds() []probes.Kind {
-	return []probes.Kind{}
+	return []probes.Kind{
+		etcd.Kind,
+		postgres.Kind,
+	}
 }

@@ -1,0 +1,308 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os/user"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/dapple-drills/dapple/drills"
+	"github.com/dapple-drills/dapple/drills/history"
+	"github.com/dapple-drills/dapple/injectors/agent"
+	"github.com/dapple-drills/dapple/probes"
+	"github.com/dapple-drills/dapple/probes/health"
+	"github.com/dapple-drills/dapple/probes/ledger"
+	"github.com/dapple-drills/dapple/probes/members"
+	"github.com/dapple-drills/dapple/probes/roles"
+	"github.com/dapple-drills/dapple/probes/stall"
+	"github.com/dapple-drills/dapple/scenarios"
+	"github.com/dapple-drills/dapple/targets"
+	"github.com/dapple-drills/dapple/targets/docker"
+	"github.com/dapple-drills/dapple/targets/testcluster"
+)
+
+// leaseTime is how long a fault outlives a runner that hangs.
+const leaseTime = agent.Lease
+
+// A bound drill is a plan with what has to be ended after it.
+type bound struct {
+	g    *globals
+	io   stdio
+	plan *drills.Plan
+	// extra is what a built-in cluster tells of itself besides its settings.
+	extra map[string]string
+	ends  []func(context.Context) error // newest last
+}
+
+// bind makes things of names: nodes, system, injectors, probes, and the places
+// where the run is kept. A throw-away cluster is started for it.
+func bind(ctx context.Context, g *globals, io stdio, f drillFlags, files drillFiles) (*bound, error) {
+	b, err := bindForPlan(ctx, g, io, f, files)
+	if err != nil {
+		return nil, err
+	}
+	b.plan.Dir = f.out
+	return b, nil
+}
+
+// bindForPlan is bind without a run directory.
+func bindForPlan(ctx context.Context, g *globals, io stdio, f drillFlags, files drillFiles) (b *bound, err error) {
+	log, err := newLog(g, io)
+	if err != nil {
+		return nil, err
+	}
+	b = &bound{g: g, io: io}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.end(ctx))
+		}
+	}()
+	system, data, nodes, err := b.system(ctx, files)
+	if err != nil {
+		return nil, err
+	}
+	files.scenario, system = files.scenario.WithDefaults(), system.WithDefaults()
+	if err := scenarios.CheckPair(files.scenario, system); err != nil {
+		return nil, usage(err)
+	}
+	p := &drills.Plan{
+		Run: f.run, Scenario: files.scenario, Target: system,
+		Files:      drills.Files{ScenarioName: files.scenarioName, Scenario: files.scenarioData, System: data},
+		Nodes:      nodes,
+		Objectives: scenarios.Tighten(system.Objectives, files.scenario.Objectives),
+		Phase:      scenarios.Phase(f.phase), Seed: f.seed, Operator: operator(), Version: buildVersion(),
+		FreshPeriod: ledger.DefaultFreshPeriod, Log: log,
+	}
+	b.plan = p
+	if p.Seed == 0 {
+		p.Seed = rand.Int64()
+	}
+	if err := b.steps(); err != nil {
+		return nil, usage(err)
+	}
+	if err := b.open(ctx); err != nil {
+		return nil, err
+	}
+	return b, b.places()
+}
+
+// system opens the nodes of the system file, or has the built-in cluster.
+func (b *bound) system(ctx context.Context, files drillFiles) (*scenarios.System, []byte, []targets.Node, error) {
+	if files.cluster != "" {
+		c, err := b.cluster(ctx, files.cluster)
+		if err != nil {
+			return nil, nil, nil, refuse(err)
+		}
+		data, err := c.System.Format()
+		b.extra = c.Extra
+		return &c.System, data, c.Nodes, err
+	}
+	nodes, err := openNodes(ctx, files.system.Nodes)
+	if err != nil {
+		return nil, nil, nil, refuse(err)
+	}
+	return files.system, files.systemData, nodes, nil
+}
+
+func openNodes(ctx context.Context, n scenarios.Nodes) ([]targets.Node, error) {
+	if n.Docker == nil {
+		return nil, errors.New("nodes: this dapple can reach nodes in Docker only; hosts and ssh come later")
+	}
+	engine, err := docker.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Find(ctx, docker.Query{Labels: n.Docker.Label, Compose: n.Docker.Compose, Names: n.Docker.Names})
+}
+
+// cluster uses the built-in cluster that is up, or starts one that is gone when
+// the drill ends.
+func (b *bound) cluster(ctx context.Context, name string) (*testcluster.Cluster, error) {
+	o, err := clusterOptions(b.g, b.io)
+	if err != nil {
+		return nil, err
+	}
+	c, err := testcluster.Find(ctx, name, o)
+	if err == nil {
+		o.Progress("using cluster " + name + ", which is up")
+		return c, nil
+	}
+	if !errors.Is(err, testcluster.ErrNotUp) {
+		return nil, err
+	}
+	if c, err = testcluster.Start(ctx, name, o); err != nil {
+		return nil, err
+	}
+	b.ends = append(b.ends, c.Stop)
+	return c, nil
+}
+
+func (b *bound) steps() error {
+	var errs []error
+	for _, s := range b.plan.Scenario.Steps {
+		kind, err := injectorOf(s.Inject)
+		if err != nil {
+			return err
+		}
+		inj, err := kind.New(s.With.Decode)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		b.plan.Steps = append(b.plan.Steps, drills.Step{Step: s, Injector: inj, Params: s.With.Map()})
+	}
+	return errors.Join(errs...)
+}
+
+// open makes the system and its probes.
+func (b *bound) open(ctx context.Context) error {
+	p := b.plan
+	kind, err := kindOf(p.Target.Kind)
+	if err != nil {
+		return usage(err)
+	}
+	c := p.Target.Clients
+	binding := probes.Binding{
+		Nodes: p.Nodes, Health: p.Target.Health.HTTP, Extra: b.settings(),
+		Clients: probes.Clients{DSN: firstOf(c.DSN, c.URL), Connect: c.Connect.D(), Statement: c.Statement.D()},
+	}
+	if c.Password.Declared() {
+		binding.Clients.Password = c.Password.Resolve
+	}
+	if p.Kind = kind; p.System == nil {
+		if p.System, err = kind.Open(ctx, binding); err != nil {
+			return refuse(fmt.Errorf("open system %s: %w", p.Target.Name, err))
+		}
+	}
+	b.ends = append(b.ends, func(context.Context) error { return p.System.Close() })
+	return b.probes()
+}
+
+// settings are those of the system file, and what a built-in cluster adds.
+func (b *bound) settings() map[string]string {
+	all := maps.Clone(b.extra)
+	if all == nil {
+		all = map[string]string{}
+	}
+	maps.Copy(all, b.plan.Target.Settings.Map())
+	return all
+}
+
+func (b *bound) probes() error {
+	p := b.plan
+	p.Probes = []probes.Probe{roles.New(p.System, p.Nodes), stall.New()}
+	if m, ok := p.System.(probes.Membership); ok {
+		var names []string
+		for _, n := range p.Nodes {
+			names = append(names, n.Name())
+		}
+		p.Probes = append(p.Probes, members.New(m, names))
+	}
+	if template := firstOf(p.Target.Health.HTTP, p.Target.Health.TCP); template != "" {
+		h, err := health.New(template, p.Nodes)
+		if err != nil {
+			return usage(fmt.Errorf("health: %w", err))
+		}
+		p.Probes = append(p.Probes, h)
+	}
+	return nil
+}
+
+// places says where the run, its ledger and its faults are kept.
+func (b *bound) places() error {
+	p := b.plan
+	home, err := homeDir()
+	if err != nil {
+		return err
+	}
+	exe, err := self()
+	if err != nil {
+		return err
+	}
+	if p.PrevSHA256, err = history.Latest(filepath.Join(home, "runs")); err != nil {
+		return err
+	}
+	p.NewWorkload = func(trial int, base time.Time) (drills.Workload, error) {
+		return ledger.New(b.ledger(trial, base)), nil
+	}
+	p.Ready = func(context.Context) (func() error, error) { return ready(home, p.Target.Name, p.Run) }
+	p.Surroundings = func(ctx context.Context) (agent.Traces, error) { return agent.Snapshot(ctx, p.Nodes) }
+	p.Hold = func(ctx context.Context) (drills.Holder, error) {
+		return agent.Start(ctx, agent.Options{
+			Argv: []string{exe, modeAgent}, Lease: leaseTime, Drill: p.Run, System: p.Target.Name, Config: agentConfig(home),
+		})
+	}
+	return nil
+}
+
+func (b *bound) ledger(trial int, base time.Time) ledger.Config {
+	p := b.plan
+	c := p.Target.Clients
+	return ledger.Config{
+		Run: fmt.Sprintf("%s_%d", p.Run, trial), Base: base, System: p.System, Nodes: p.Nodes,
+		Apps: p.Scenario.Workload.Clients, Rate: float64(p.Scenario.Workload.Rate), FreshPeriod: p.FreshPeriod,
+		Reconnect: ledger.Reconnect{
+			Connect: c.Connect.D(), Statement: c.Statement.D(), BackoffFrom: c.Backoff.From.D(), BackoffTo: c.Backoff.To.D(),
+		},
+		Seed: p.Seed, Dir: filepath.Join(p.Dir, "ledger", fmt.Sprintf("trial-%d", trial)),
+	}
+}
+
+// run does the drill, with what is to be seen of it meanwhile, and ends what was
+// started for it.
+func (b *bound) run(ctx context.Context) (rec drills.Record, err error) {
+	stop, err := b.watch(ctx)
+	if err != nil {
+		return rec, errors.Join(err, b.end(ctx))
+	}
+	rec, err = drills.Run(ctx, b.plan)
+	stop()
+	return rec, errors.Join(err, b.end(ctx))
+}
+
+// end ends what was started, newest first, all of it.
+func (b *bound) end(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	var errs []error
+	for len(b.ends) > 0 {
+		last := b.ends[len(b.ends)-1]
+		b.ends = b.ends[:len(b.ends)-1]
+		errs = append(errs, last(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func newLog(g *globals, io stdio) (*zap.Logger, error) {
+	if g.logLevel == "" {
+		return zap.NewNop(), nil
+	}
+	level, err := zap.ParseAtomicLevel(g.logLevel)
+	if err != nil {
+		return nil, usage(fmt.Errorf("--log-level: %w", err))
+	}
+	cfg := zap.NewDevelopmentConfig()
+	cfg.Level = level
+	return cfg.Build()
+}
+
+func operator() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return "unknown"
+}
+
+func firstOf(s ...string) string {
+	for _, x := range s {
+		if x != "" {
+			return x
+		}
+	}
+	return ""
+}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"github.com/spf13/cobra"
+
+	"github.com/dapple-drills/dapple/drills/journal"
+	"github.com/dapple-drills/dapple/internal/diag"
+	"github.com/dapple-drills/dapple/scenarios"
+	"github.com/dapple-drills/dapple/scenarios/library"
+)
+
+// clusterPrefix marks a --on that is a built-in cluster.
+const clusterPrefix = "cluster:"
+
+// drillFiles are what a drill was asked for with, read and checked.
+type drillFiles struct {
+	scenario     *scenarios.Scenario
+	scenarioName string
+	scenarioData []byte
+	system       *scenarios.System // nil for a built-in cluster
+	systemData   []byte
+	cluster      string // the built-in cluster's name, or ""
+}
+
+// loadFiles reads both files and reports every problem of both.
+func loadFiles(f drillFlags) (drillFiles, error) {
+	if f.trials < 0 {
+		return drillFiles{}, usage(fmt.Errorf("--trials %d: at least one", f.trials))
+	}
+	d, serr := loadSystem(f.on)
+	data, err := readScenario(f.scenario)
+	if err != nil {
+		return d, usage(errors.Join(err, serr))
+	}
+	d.scenarioName, d.scenarioData = f.scenario, data
+	d.scenario, err = scenarios.ParseScenario(f.scenario, data, vocabulary())
+	if err := errors.Join(err, serr); err != nil {
+		return d, usage(err)
+	}
+	if f.trials > 0 {
+		d.scenario.Trials = f.trials
+	}
+	return d, nil
+}
+
+// loadSystem reads the system file of --on, or finds that it is a built-in
+// cluster.
+func loadSystem(on string) (d drillFiles, err error) {
+	if on == "" {
+		return d, usage(diag.Hint(errors.New("no system was named"), "say which with --on: a system file, or cluster:NAME (see `dapple cluster list`)"))
+	}
+	if name, ok := strings.CutPrefix(on, clusterPrefix); ok {
+		d.cluster = name
+		return d, usage(vocabulary().CheckCluster(name))
+	}
+	if d.systemData, err = os.ReadFile(on); err != nil {
+		return d, usage(fmt.Errorf("read the system file: %w", err))
+	}
+	d.system, err = scenarios.ParseSystem(on, d.systemData, vocabulary())
+	return d, usage(err)
+}
+
+// readScenario reads a scenario file, or, if there is none of that name, the one
+// of the library that is built in.
+func readScenario(name string) ([]byte, error) {
+	data, err := os.ReadFile(name)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return data, err
+	}
+	_, data, err = library.Find(name)
+	return data, err
+}
+
+// runID is a new run's id: sortable by time, unique.
+func runID() string {
+	return strings.ToLower(ulid.MustNew(ulid.Timestamp(time.Now()), rand.Reader).String())
+}
+
+// homeDir is $DAPPLE_HOME, or its default.
+func homeDir() (string, error) { return journal.Home() }
+
+func checkCmd(io stdio) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check FILE…",
+		Short: "Check scenario and system files: every problem, with its place; touches nothing",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			bad := 0
+			for _, name := range args {
+				if err := checkFile(name); err != nil {
+					bad++
+					if err := diag.Write(io.out, err); err != nil {
+						return err
+					}
+					continue
+				}
+				fmt.Fprintf(io.out, "%s: ok\n", name)
+			}
+			if bad > 0 {
+				return exit(exitUsage)
+			}
+			return nil
+		},
+	}
+}
+
+func checkFile(name string) error {
+	data, err := readScenario(name)
+	if err != nil {
+		return err
+	}
+	_, err = scenarios.Check(name, data, vocabulary())
+	return err
+}
+
+func schemaCmd(io stdio) *cobra.Command {
+	return &cobra.Command{
+		Use:       "schema [scenario|system]",
+		Short:     "Print the JSON Schema of a file, for editors",
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"scenario", "system"},
+		RunE: func(_ *cobra.Command, args []string) error {
+			of := "scenario"
+			if len(args) > 0 {
+				of = args[0]
+			}
+			data, err := scenarios.Schema(of, vocabulary())
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(io.out, "%s\n", data)
+			return err
+		},
+	}
+}

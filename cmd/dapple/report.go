@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dapple-drills/dapple/drills/history"
+	"github.com/dapple-drills/dapple/reports"
+)
+
+func reportCmd(io stdio) *cobra.Command {
+	var formats []string
+	c := &cobra.Command{
+		Use:   "report RUN",
+		Short: "Write a report of a run from its record",
+		Long:  "Write a report of a run (an id, or a run directory) from its record alone.\nWithout a path it goes to stdout: --format html=report.html writes a file.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			run, err := loadRun(args[0])
+			if err != nil {
+				return err
+			}
+			if len(formats) == 0 {
+				formats = []string{"text"}
+			}
+			for _, f := range formats {
+				if err := writeFormat(io.out, run, f); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	c.Flags().StringArrayVar(&formats, "format", nil, "KIND[=PATH], repeatable: "+formatNames())
+	return c
+}
+
+// writeFormat writes one report: KIND to stdout, KIND=PATH to the file.
+func writeFormat(stdout io.Writer, run reports.Run, format string) (err error) {
+	kind, path, toFile := strings.Cut(format, "=")
+	f, err := reports.Find(kind)
+	if err != nil {
+		return usage(err)
+	}
+	if !toFile {
+		return f.Write(stdout, run)
+	}
+	out, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("write the %s report: %w", kind, err)
+	}
+	defer func() {
+		if cerr := out.Close(); err == nil {
+			err = cerr
+		}
+	}()
+	return f.Write(out, run)
+}
+
+// formatNames lists the report formats for a help text.
+func formatNames() string {
+	var names []string
+	for _, f := range reports.Formats() {
+		names = append(names, f.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// loadRun finds a run by id or directory and reads it.
+func loadRun(name string) (reports.Run, error) {
+	dir, err := runsDir()
+	if err != nil {
+		return reports.Run{}, err
+	}
+	found, err := history.Find(dir, name)
+	if err != nil {
+		return reports.Run{}, usage(err)
+	}
+	run, err := reports.Load(found)
+	if err != nil {
+		return reports.Run{}, usage(err)
+	}
+	return run, nil
+}

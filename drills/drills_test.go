@@ -1,0 +1,218 @@
+package drills
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/dapple-drills/dapple/drills/verdict"
+	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/injectors/agent"
+	"github.com/dapple-drills/dapple/probes"
+	"github.com/dapple-drills/dapple/scenarios"
+)
+
+func TestADrillInjectsRevertsAuditsAndCleansUpInThatOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		rec, err := Run(t.Context(), w.plan(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := w.log()
+		for _, want := range []string{"prepare", "inject a", "revert", "stop clients", "audit A1", "clean", "agent closed"} {
+			i := slices.Index(got, want)
+			if i < 0 {
+				t.Fatalf("no %q after the steps before it; it did %v", want, got)
+			}
+			got = got[i+1:]
+		}
+		if len(rec.Trials) != 1 || len(rec.Trials[0].Faults) != 1 || rec.Trials[0].Faults[0].Effect == nil {
+			t.Errorf("the record does not tell of the one fault and its effect: %+v", rec.Trials)
+		}
+	})
+}
+
+func TestPreflightRefusesWithWhatEachNodeSaidAndTouchesNothing(t *testing.T) {
+	for name, roles := range map[string]map[string]probes.Role{
+		"two primaries": {"a": probes.Primary, "b": probes.Primary, "c": probes.Replica},
+		"no primary":    {"a": probes.Replica, "b": probes.Replica, "c": probes.Silent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			w.roles = roles
+			_, err := Run(t.Context(), w.plan(t))
+			var refusal *Refusal
+			if !errors.As(err, &refusal) {
+				t.Fatalf("got %v, want a refusal", err)
+			}
+			for node, role := range roles {
+				if !strings.Contains(err.Error(), node+" says "+string(role)) {
+					t.Errorf("the refusal does not say that %s says %s: %v", node, role, err)
+				}
+			}
+			if got := w.log(); len(got) > 0 {
+				t.Errorf("it touched the system: %v", got)
+			}
+		})
+	}
+}
+
+func TestABlastRadiusSmallerThanTheAimIsRefused(t *testing.T) {
+	w := newWorld()
+	p := w.plan(t)
+	p.Steps[0].On = scenarios.Strings{"all replicas"}
+	if _, err := Run(t.Context(), p); err == nil || !strings.Contains(err.Error(), "more than blast_radius.nodes: 1") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAnInterruptedDrillRevertsBeforeItReturns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		interrupted := errors.New("interrupted")
+		go func() {
+			_ = wait(context.WithoutCancel(ctx), 2*time.Second) // in the middle of the hold
+			cancel(interrupted)
+		}()
+		rec, err := Run(ctx, w.plan(t))
+		if !errors.Is(err, interrupted) {
+			t.Errorf("got %v", err)
+		}
+		got := w.log()
+		if i, j := slices.Index(got, "inject a"), slices.Index(got, "revert"); i < 0 || j < i {
+			t.Errorf("not reverted: %v", got)
+		}
+		if slices.Contains(got, "audit A1") {
+			t.Error("it went on to audit")
+		}
+		if rec.Verdict != verdict.Aborted || rec.ExitCode != 4 {
+			t.Errorf("verdict %s, exit code %d; want aborted, 4", rec.Verdict, rec.ExitCode)
+		}
+	})
+}
+
+func TestAFaultWithoutProofIsRevertedAndMakesTheTrialInvalid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.noProof = true
+		rec, err := Run(t.Context(), w.plan(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.Verdict != verdict.Invalid || rec.ExitCode != 5 {
+			t.Errorf("verdict %s, exit code %d; want invalid, 5", rec.Verdict, rec.ExitCode)
+		}
+		if !slices.Contains(w.log(), "revert") {
+			t.Error("not reverted")
+		}
+	})
+}
+
+func TestAFaultThatWillNotGoAwayIsALeftoverAndExit6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.stuck = true
+		rec, err := Run(t.Context(), w.plan(t))
+		if err == nil {
+			t.Error("no error")
+		}
+		if rec.ExitCode != 6 || len(rec.Trials) != 1 || len(rec.Trials[0].Leftovers) != 1 {
+			t.Fatalf("exit code %d, trials %+v", rec.ExitCode, rec.Trials)
+		}
+		if got := rec.Trials[0].Leftovers[0].Command; got != "mend a" {
+			t.Errorf("the command that removes it is %q", got)
+		}
+	})
+}
+
+func TestAnOutageOverTheLimitAbortsAndReverts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p := w.plan(t)
+		p.Scenario.Steps[0].For = scenarios.Duration(time.Minute)
+		p.Steps[0].For = scenarios.Duration(time.Minute)
+		p.Scenario.Abort = []scenarios.Abort{{Outage: scenarios.Duration(5 * time.Second)}}
+		go func() {
+			_ = wait(t.Context(), 3*time.Second)
+			w.set(true)
+		}()
+		begin := time.Now()
+		rec, err := Run(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.Verdict != verdict.Aborted {
+			t.Errorf("verdict %s: %s", rec.Verdict, rec.Reason)
+		}
+		if took := time.Since(begin); took > 30*time.Second {
+			t.Errorf("it held the fault on for %v", took)
+		}
+		if !slices.Contains(w.log(), "revert") {
+			t.Error("not reverted")
+		}
+	})
+}
+
+func TestASystemThatFailsWhileSteadyIsNotDrilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		go func() {
+			_ = wait(t.Context(), 500*time.Millisecond)
+			w.set(true)
+		}()
+		rec, err := Run(t.Context(), w.plan(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.Verdict != verdict.Invalid {
+			t.Errorf("verdict %s", rec.Verdict)
+		}
+		if slices.Contains(w.log(), "inject a") {
+			t.Error("it was drilled all the same")
+		}
+	})
+}
+
+func TestAHoleInAHeldFaultMakesTheTrialInvalid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		go func() {
+			_ = wait(t.Context(), 2*time.Second)
+			now := time.Now()
+			w.saw <- agent.Sighted{Node: "a", Lo: now, Hi: now, What: "hole", Evidence: "it was gone"}
+		}()
+		rec, err := Run(t.Context(), w.plan(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if rec.Verdict != verdict.Invalid {
+			t.Errorf("verdict %s: %s", rec.Verdict, rec.Reason)
+		}
+	})
+}
+
+func TestARecordIsJudgedAgainToTheSameVerdict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		p := w.plan(t)
+		rec, err := Run(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, err := ReadRecord(p.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if kept.Verdict != rec.Verdict || kept.ExitCode != rec.ExitCode || len(kept.Trials) != len(rec.Trials) {
+			t.Errorf("on disk: %s %d, returned: %s %d", kept.Verdict, kept.ExitCode, rec.Verdict, rec.ExitCode)
+		}
+	})
+}
+
+var _ injectors.Injector = breaker{}

@@ -1,0 +1,111 @@
+package drills
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/dapple-drills/dapple/drills/timeline"
+	"github.com/dapple-drills/dapple/drills/verdict"
+	"github.com/dapple-drills/dapple/injectors/agent"
+	"github.com/dapple-drills/dapple/probes"
+)
+
+// settleLook is how often the engine asks the verdict whether the system is
+// itself again.
+const settleLook = time.Second
+
+// settle waits until the system is stable, rejoined, redundant and full, or the
+// window ends.
+func (t *trial) settle(ctx context.Context) error {
+	t.phase("settle")
+	end := time.Now().Add(t.p.Scenario.Settle.D())
+	for time.Now().Before(end) {
+		if err := wait(ctx, settleLook); err != nil {
+			return err
+		}
+		if settled(t.judge().Metrics) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func settled(m verdict.Metrics) bool {
+	return m.Stable != nil && m.Full != nil && m.Rejoin != nil && m.Redundancy != nil
+}
+
+// audit looks for every acknowledged write: at once (A1), again after rejoin
+// (A2), and on each replica (A3). It is done after an aborted or invalid trial
+// too: what was lost is lost.
+func (t *trial) audit(ctx, clean context.Context) error {
+	t.phase("audit")
+	if err := t.work.StopClients(clean); err != nil {
+		return fmt.Errorf("stop the clients: %w", err)
+	}
+	if err := t.work.StopOld(clean); err != nil {
+		return fmt.Errorf("stop the old sessions: %w", err)
+	}
+	if _, err := t.work.Audit(ctx, "A1", nil, t.rec.Emit); err != nil {
+		return t.noAudit("A1", err)
+	}
+	if t.judge().Metrics.Rejoin == nil {
+		t.rec.Now(timeline.Event{Kind: timeline.Note, By: "engine", Value: "audit A2 was not possible: no node was seen to rejoin"})
+		return nil
+	}
+	if _, err := t.work.Audit(ctx, "A2", nil, t.rec.Emit); err != nil {
+		return t.noAudit("A2", err)
+	}
+	return t.auditReplicas(ctx)
+}
+
+func (t *trial) auditReplicas(ctx context.Context) error {
+	for _, n := range withRole(t.p, askRoles(ctx, t.p), probes.Replica) {
+		if _, err := t.work.Audit(ctx, "A3", n, t.rec.Emit); err != nil {
+			if err := t.noAudit("A3 on "+n.Name(), err); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// noAudit notes that an audit could not be had: the verdict is then
+// inconclusive about loss, which is no error of dapple's.
+func (t *trial) noAudit(name string, err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	t.rec.Now(timeline.Event{Kind: timeline.Note, By: "engine", Value: fmt.Sprintf("audit %s could not be done: %v", name, err)})
+	return nil
+}
+
+// close ends the clients and removes the ledger's rows from the system. That
+// these could not be removed is a leftover, not an error.
+func (t *trial) close(ctx context.Context) error {
+	if t.work == nil {
+		return nil
+	}
+	err := t.work.Close(ctx)
+	if cerr := t.work.Clean(ctx); cerr != nil {
+		t.rec.Now(timeline.Event{
+			Kind: timeline.Leftover, By: "engine", Value: cerr.Error(),
+			Evidence: "remove the table or the keys of run " + t.p.Run + " by hand once the system is back",
+		})
+	}
+	return err
+}
+
+// leftovers compares the surroundings with what they were.
+func (t *trial) leftovers(ctx context.Context, before agent.Traces) error {
+	t.phase("leftovers")
+	after, err := t.p.Surroundings(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the surroundings after the trial: %w", err)
+	}
+	for _, l := range agent.Diff(before, after) {
+		t.rec.Now(timeline.Event{Kind: timeline.Leftover, By: "engine", Node: l.Node, Value: l.What, Evidence: l.Command})
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package drills
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dapple-drills/dapple/drills/timeline"
+	"github.com/dapple-drills/dapple/probes"
+)
+
+// A watch keeps what the latest events say of the system: it is what guardrails
+// and the steady state are asked of. It judges nothing that ends up in a record.
+type watch struct {
+	mu       sync.Mutex
+	streams  map[string]streamNow // client streams (app/…, fresh) by name
+	roles    map[string]string    // what each node says of itself
+	members  map[string]string
+	failures int // failed writes of clients, since the count was last taken
+	note     string
+}
+
+type streamNow struct {
+	acked bool
+	since time.Duration
+	reply string
+}
+
+func newWatch() *watch {
+	return &watch{streams: map[string]streamNow{}, roles: map[string]string{}, members: map[string]string{}}
+}
+
+// see is called for each event, in order.
+func (w *watch) see(e timeline.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch e.Kind {
+	case timeline.Write:
+		if isClient(e.By) {
+			w.write(e)
+		}
+	case timeline.Role:
+		w.roles[e.Node] = e.Value
+	case timeline.Member:
+		w.members[e.Node] = e.Value
+	}
+}
+
+func (w *watch) write(e timeline.Event) {
+	ok := probes.Class(e.Value) == probes.Acked
+	now, known := w.streams[e.By]
+	if !known || now.acked != ok {
+		w.streams[e.By] = streamNow{ok, e.At.Hi, e.Evidence}
+	}
+	if !ok {
+		w.failures++
+		w.note = fmt.Sprintf("a write of %s was not acknowledged: %s", e.By, e.Evidence)
+	}
+}
+
+func isClient(by string) bool { return by == "fresh" || strings.HasPrefix(by, "app/") }
+
+// outage is how long the client stream that fares worst has not had a success.
+func (w *watch) outage(now time.Duration) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var worst time.Duration
+	for _, s := range w.streams {
+		if !s.acked {
+			worst = max(worst, now-s.since)
+		}
+	}
+	return worst
+}
+
+// wrong says why the steady-state hypothesis does not hold at this moment, or "".
+func (w *watch) wrong(p *Plan) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, by := range slices.Sorted(maps.Keys(w.streams)) {
+		if s := w.streams[by]; !s.acked {
+			return fmt.Sprintf("client %s has no success: %s", by, s.reply)
+		}
+	}
+	if want := p.Scenario.Workload.Clients + 1; len(w.streams) < want {
+		return fmt.Sprintf("%d of %d client streams have had a reply", len(w.streams), want)
+	}
+	return w.wrongNodes(p)
+}
+
+func (w *watch) wrongNodes(p *Plan) string {
+	primaries := 0
+	for _, n := range p.Nodes {
+		role := w.roles[n.Name()]
+		switch probes.Role(role) {
+		case probes.Primary:
+			primaries++
+		case probes.Replica:
+		default:
+			return fmt.Sprintf("node %s says %q of its role", n.Name(), role)
+		}
+		if m := w.members[n.Name()]; m == "absent" {
+			return fmt.Sprintf("node %s does not take part in replication", n.Name())
+		}
+	}
+	if primaries != 1 && !p.Kind.MultiPrimary {
+		return fmt.Sprintf("%d nodes say that they are primary", primaries)
+	}
+	return ""
+}
+
+// takeFailures returns the number of failed client writes since the last call.
+func (w *watch) takeFailures() (n int, last string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, last = w.failures, w.note
+	w.failures = 0
+	return n, last
+}
