@@ -96,6 +96,9 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 		return nil, fmt.Errorf("starting the agent %q: %w", o.Argv, c.withStderr(err))
 	}
 	c.renew(life)
+	if err := c.sharpen(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("starting the agent %q: %w", o.Argv, err), c.Close(life))
+	}
 	return c, nil
 }
 

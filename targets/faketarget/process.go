@@ -94,9 +94,9 @@ func (h *handle) Signal(sig syscall.Signal) error {
 		return fmt.Errorf("signalling %v: %w", h.id, syscall.EPERM)
 	case sig == 0:
 		return nil
-	case sig == syscall.SIGSTOP:
+	case sig == 19: // SIGSTOP and SIGCONT by their numbers on Linux, which is what nodes run
 		n.set(i, "T")
-	case sig == syscall.SIGCONT:
+	case sig == 18:
 		n.set(i, "S")
 	case sig == syscall.SIGKILL, !n.ignore[n.procs[i].Name]:
 		n.kill(i)
