@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/dapple-drills/dapple/drills/timeline"
@@ -13,8 +12,10 @@ const riskWindow = time.Second
 
 // AtRisk emits how many writes the client classes had acknowledged in the last
 // second before the effect, which began at effect at the earliest. It counts the
-// dated acks one by one. Call it once that instant has passed.
-func (w *Workload) AtRisk(effect time.Time, emit timeline.Emit) (int64, error) {
+// dated acks one by one. Call it once that instant has passed. If the books
+// cannot be read, it emits a Note instead: nothing is then known to have been at
+// risk.
+func (w *Workload) AtRisk(effect time.Time, emit timeline.Emit) {
 	from, to := at(w.cfg.Base, effect.Add(-riskWindow), effect)
 	var n int64
 	for _, s := range w.streams {
@@ -28,9 +29,12 @@ func (w *Workload) AtRisk(effect time.Time, emit timeline.Emit) (int64, error) {
 			return true
 		})
 		if err != nil {
-			return 0, fmt.Errorf("count the writes at risk: %w", err)
+			now := time.Now()
+			emit(now, now, timeline.Event{
+				Kind: timeline.Note, By: "ledger", Value: "the writes at risk could not be counted", Evidence: err.Error(),
+			})
+			return
 		}
 	}
 	emit(effect.Add(-riskWindow), effect, timeline.Event{Kind: timeline.AtRisk, By: "ledger", N: n})
-	return n, nil
 }

@@ -27,6 +27,16 @@ type audits struct {
 	mu      sync.Mutex
 	primary []*found // the audits of the primary so far
 	barrier *uint64  // the id of the last barrier that was read back
+	// told are the events about single writes so far, but for losses: each is
+	// told once, by the first audit that finds it.
+	told map[oddity]bool
+}
+
+// An oddity is what an event says of a single write.
+type oddity struct {
+	kind   timeline.Kind
+	client int
+	seq    uint64
 }
 
 // found is what one audit found of the exceptional ids.
@@ -49,8 +59,10 @@ type found struct {
 // It emits an Audit event. An audit of the primary (node is nil) also emits Lost,
 // Late, Phantom and Duplicate for the writes; an audit of a node, whose rows
 // decide nothing, emits Phantom and Duplicate, and a Note that names how its
-// rows differ from those of the primary's last audit. An error means that the
-// audit was not had: nothing is known then.
+// rows differ from those of the primary's last audit. A write that is lost is
+// told by every audit that misses it; the others once. The counts of an audit
+// are always those of what it saw. An error means that the audit was not had:
+// nothing is known then.
 //
 // Writers may run on: what they send after the audit began is left out of it.
 func (w *Workload) Audit(ctx context.Context, name string, node targets.Node, emit timeline.Emit) (timeline.Audited, error) {
@@ -128,7 +140,7 @@ type audit struct {
 	node         targets.Node
 	begun, ended time.Time
 	views        []view
-	sight        set // rows seen of the present chunk
+	sight, again set // of the present chunk: ids seen, and those seen again
 	out          timeline.Audited
 	now          found
 
@@ -222,7 +234,7 @@ func compareChunks(x, y probes.Chunk) int {
 
 // compare reads the ids of one chunk and sorts them.
 func (a *audit) compare(ctx context.Context, c probes.Chunk) error {
-	a.sight = set{}
+	a.sight, a.again = set{}, set{}
 	first := c.No << probes.ChunkBits
 	var stray error
 	err := a.w.ledger.IDs(ctx, a.node, a.w.cfg.Run, c, func(seq uint64) {
@@ -233,7 +245,10 @@ func (a *audit) compare(ctx context.Context, c probes.Chunk) error {
 		a.out.Rows++
 		if a.sight.has(seq - first) {
 			a.out.Duplicate++
-			a.twice = note(a.twice, c.Client, seq)
+			if !a.again.has(seq - first) {
+				a.again.add(seq - first)
+				a.twice = note(a.twice, c.Client, seq)
+			}
 			return
 		}
 		a.sight.add(seq - first)

@@ -28,6 +28,7 @@ type script struct {
 	told  map[probes.Write]class // settled writes
 	back  map[probes.Write]time.Duration
 	given map[probes.Write]bool // unknown or not, absent at an earlier audit
+	known map[string]bool       // odd writes that an audit has told
 	clock time.Duration
 }
 
@@ -38,7 +39,7 @@ func newScript(t *testing.T, seed uint64) *script {
 	cfg := Config{System: sys, Run: "r", Base: time.Now().Add(-time.Hour), Dir: t.TempDir(), Apps: 1 + r.IntN(3), FreshPeriod: Off}
 	s := &script{
 		bench: &bench{New(cfg), t, sys, timeline.NewRecorder(cfg.Base, 1, 0, nil), t.Context()},
-		rand:  r, told: map[probes.Write]class{}, back: map[probes.Write]time.Duration{}, given: map[probes.Write]bool{},
+		rand:  r, told: map[probes.Write]class{}, back: map[probes.Write]time.Duration{}, given: map[probes.Write]bool{}, known: map[string]bool{},
 	}
 	if err := s.Prepare(s.ctx); err != nil {
 		t.Fatal(err)
@@ -114,7 +115,12 @@ func (s *script) shift() {
 func (s *script) truth() (timeline.Audited, map[timeline.Kind][]string) {
 	var out timeline.Audited
 	ids := map[timeline.Kind][]string{}
-	say := func(k timeline.Kind, w probes.Write) { ids[k] = append(ids[k], id(w.Client, w.Seq)) }
+	say := func(k timeline.Kind, w probes.Write) {
+		if key := string(k) + id(w.Client, w.Seq); k == timeline.Lost || !s.known[key] {
+			s.known[key] = true
+			ids[k] = append(ids[k], id(w.Client, w.Seq))
+		}
+	}
 	var earliest time.Duration = -1
 	for client, st := range s.streams {
 		for seq := range st.books.issued() {

@@ -185,9 +185,7 @@ func (a *audit) report(emit timeline.Emit) {
 	}
 	a.tellPhantoms(emit)
 	for _, d := range a.twice {
-		emit(a.begun, a.ended, timeline.Event{
-			Kind: timeline.Duplicate, By: a.stream(d), Value: id(d.Client, d.Seq), Node: a.nodeName(), Evidence: a.title(),
-		})
+		a.tell(emit, d, a.begun, a.ended, timeline.Event{Kind: timeline.Duplicate, Node: a.nodeName(), Evidence: a.title()})
 	}
 	a.tellDifference(emit)
 	if a.node == nil {
@@ -213,9 +211,8 @@ func micros(base time.Time, us int64) time.Time {
 func (a *audit) tellLate(emit timeline.Emit) {
 	for _, l := range a.late {
 		before := a.lastAbsent(l)
-		emit(before.begun, a.ended, timeline.Event{
-			Kind: timeline.Late, By: a.stream(l), Value: id(l.Client, l.Seq),
-			Evidence: fmt.Sprintf("absent in %s, present in %s", before.name, a.title()),
+		a.tell(emit, l, before.begun, a.ended, timeline.Event{
+			Kind: timeline.Late, Evidence: fmt.Sprintf("absent in %s, present in %s", before.name, a.title()),
 		})
 	}
 }
@@ -227,11 +224,22 @@ func (a *audit) tellPhantoms(emit timeline.Emit) {
 			lo, hi = micros(a.w.cfg.Base, o.sent), micros(a.w.cfg.Base, o.back)
 			why = "it was refused: " + o.who.reply
 		}
-		emit(lo, hi, timeline.Event{
-			Kind: timeline.Phantom, By: a.stream(p), Value: id(p.Client, p.Seq), Node: a.nodeName(),
-			Evidence: a.title() + ": " + why,
-		})
+		a.tell(emit, p, lo, hi, timeline.Event{Kind: timeline.Phantom, Node: a.nodeName(), Evidence: a.title() + ": " + why})
 	}
+}
+
+// tell emits an event about a single write, if no audit has.
+func (a *audit) tell(emit timeline.Emit, w probes.Write, lo, hi time.Time, e timeline.Event) {
+	o := oddity{e.Kind, w.Client, w.Seq}
+	if a.w.audits.told[o] {
+		return
+	}
+	if a.w.audits.told == nil {
+		a.w.audits.told = map[oddity]bool{}
+	}
+	a.w.audits.told[o] = true
+	e.By, e.Value = a.stream(w), id(w.Client, w.Seq)
+	emit(lo, hi, e)
 }
 
 func (a *audit) stream(w probes.Write) string {
