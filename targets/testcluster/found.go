@@ -29,6 +29,7 @@ func (v patroni) cluster(ctx context.Context, info Info, p *place, o Options) (*
 	}
 	return &Cluster{
 		Name: info.Name, Run: p.run, Lifetime: Lifetime(p.labels[LabelLifetime]), System: sys, Nodes: nodes,
+		ready: func(ctx context.Context) error { return v.ready(ctx, p, o.Progress, func(context.Context, missing) {}) },
 	}, nil
 }
 
@@ -77,7 +78,7 @@ func (v patroni) find(ctx context.Context, info Info, o Options) (*Cluster, erro
 }
 
 func (v patroni) findIn(ctx context.Context, info Info, p *place, o Options) (*Cluster, error) {
-	run, err := staying(ctx, p.api, info.Name)
+	run, err := staying(ctx, p.api, info.Name, o)
 	if err != nil {
 		return nil, err
 	}
@@ -120,10 +121,10 @@ func recallSecret(ctx context.Context, p *place, o Options) error {
 	return writeSecret(o.Dir, p.run, string(password))
 }
 
-// staying is the run of the cluster of that name that stays, or "".
-func staying(ctx context.Context, api *client.Client, name string) (run string, err error) {
+// staying is the run of the cluster that stays under the name of o, or "".
+func staying(ctx context.Context, api *client.Client, name string, o Options) (run string, err error) {
 	cs, err := api.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(
-		filters.Arg("label", LabelCluster+"="+name), filters.Arg("label", LabelLifetime+"="+string(Stays)))})
+		filters.Arg("label", LabelCluster+"="+name), filters.Arg("label", LabelAs+"="+o.As), filters.Arg("label", LabelLifetime+"="+string(Stays)))})
 	if err != nil {
 		return "", fmt.Errorf("listing containers: %w", err)
 	}
@@ -154,7 +155,7 @@ func downIn(ctx context.Context, e *docker.Engine, name string, o Options) error
 	}
 	found := false
 	for _, s := range all {
-		if s.Name != name || s.Lifetime != Stays {
+		if s.Name != name || s.As != o.As || s.Lifetime != Stays {
 			continue
 		}
 		found = true

@@ -6,6 +6,7 @@ import "github.com/dapple-drills/dapple/targets/docker"
 // LabelRun is removed with the run, whatever else it is.
 const (
 	LabelCluster  = "dapple.cluster"  // the cluster's name: patroni
+	LabelAs       = "dapple.as"       // what it is called among those that stay
 	LabelRun      = "dapple.run"      // which cluster of that name
 	LabelPart     = "dapple.part"     // node, etcd, haproxy, reaper
 	LabelNode     = docker.LabelNode  // pg1, etcd2

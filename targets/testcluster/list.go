@@ -62,7 +62,8 @@ func statuses(ctx context.Context, api *client.Client) (map[string]runStatus, er
 	see := func(labels map[string]string, created time.Time) runStatus {
 		s, ok := runs[labels[LabelRun]]
 		if !ok {
-			s.Name, s.Run, s.Lifetime = labels[LabelCluster], labels[LabelRun], Lifetime(labels[LabelLifetime])
+			s.Name, s.As = labels[LabelCluster], labels[LabelAs]
+			s.Run, s.Lifetime = labels[LabelRun], Lifetime(labels[LabelLifetime])
 		}
 		if s.Since.IsZero() || created.Before(s.Since) {
 			s.Since, s.created = created, created

@@ -127,7 +127,7 @@ func prepareStart(ctx context.Context, p *place, o Options) error {
 		return err
 	}
 	if o.Lifetime == Stays {
-		if up, err := staying(ctx, p.api, p.labels[LabelCluster]); err != nil || up != "" {
+		if up, err := staying(ctx, p.api, p.labels[LabelCluster], o); err != nil || up != "" {
 			return errors.Join(err, fmt.Errorf("run %s: %w", up, ErrUp))
 		}
 	}
@@ -172,7 +172,11 @@ func (s *patroniStart) all(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	return s.ready(ctx)
+	w := &waker{url: fmt.Sprintf("http://%s:%d/config", host(s.subnet, nodeHost+1), restPort)}
+	if err := s.patroni.ready(ctx, s.place, s.o.Progress, w.again); err != nil {
+		return err
+	}
+	return w.done(ctx)
 }
 
 // stop removes the containers first and lets go of the lifeline then, so that

@@ -63,8 +63,8 @@ func newPlace(ctx context.Context, name string, o Options) (*place, error) {
 	if p.labels == nil {
 		p.labels = map[string]string{}
 	}
-	p.labels[LabelCluster], p.labels[LabelRun], p.labels[LabelLifetime] = name, p.run, string(o.Lifetime)
-	p.prefix = "dapple-" + name + "-"
+	p.labels[LabelCluster], p.labels[LabelAs], p.labels[LabelRun], p.labels[LabelLifetime] = name, o.As, p.run, string(o.Lifetime)
+	p.prefix = "dapple-" + o.As + "-"
 	if o.Lifetime == Bound {
 		p.prefix += p.run + "-"
 	}

@@ -1,8 +1,12 @@
 package testcluster
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"time"
 
@@ -18,28 +22,31 @@ const startTimeout = 4 * time.Minute
 // ready waits until the cluster is: two standbys stream and, in synchronous
 // mode, one of them is waited for by commits; and a client gets through HAProxy
 // to the primary. It is asked as a client would, and as the role app may.
-func (s *patroniStart) ready(ctx context.Context) error {
+//
+// again is called after each look at which it is not.
+func (v patroni) ready(ctx context.Context, p *place, progress func(string), again func(context.Context, missing)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %v", startTimeout))
 	defer cancel()
-	nodes, err := s.engine.Find(ctx, docker.Query{Labels: []string{LabelRun + "=" + s.run, LabelPart + "=" + partHAProxy}})
+	nodes, err := p.engine.Find(ctx, docker.Query{Labels: []string{LabelRun + "=" + p.run, LabelPart + "=" + partHAProxy}})
 	if err != nil {
 		return err
 	}
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
-	var before string
+	var before missing
 	for {
-		missing := s.missing(ctx, nodes[0])
-		if missing == "" {
+		now := v.missing(ctx, nodes[0])
+		if now == "" {
 			return nil
 		}
-		if missing != before {
-			s.o.Progress("waiting: " + missing)
-			before = missing
+		if now != before {
+			progress("waiting: " + string(now))
+			before = now
 		}
+		again(ctx, now)
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %s", context.Cause(ctx), missing)
+			return fmt.Errorf("%w: %s", context.Cause(ctx), now)
 		case <-tick.C:
 		}
 	}
@@ -49,22 +56,88 @@ func (s *patroniStart) ready(ctx context.Context) error {
 // (synchronous_mode on) or quorum.
 const readyQuery = `select count(*) filter (where state = 'streaming'), count(*) filter (where sync_state in ('sync', 'quorum')) from pg_stat_replication`
 
-// missing says what the cluster lacks to be ready, or "".
-func (s *patroniStart) missing(ctx context.Context, client targets.Node) string {
+// missing is what a cluster lacks to be ready, in words.
+type missing string
+
+const (
+	noPrimary missing = "no client gets to a primary yet"
+	noSync    missing = "no synchronous standby is assigned"
+)
+
+func (v patroni) missing(ctx context.Context, client targets.Node) missing {
 	out, err := client.Exec(ctx, "sh", "-c", fmt.Sprintf(
 		"PGPASSWORD=$(cat %s) PGCONNECT_TIMEOUT=2 psql -h 127.0.0.1 -p %d -U app -d app -AtF' ' -c %q", appPasswordFile, haproxyPrimary, readyQuery))
 	if err != nil {
-		return "no client gets to a primary yet"
+		return noPrimary
 	}
 	var streaming, sync int
 	if _, err := fmt.Sscan(string(out), &streaming, &sync); err != nil {
-		return "an unexpected answer: " + strings.TrimSpace(string(out))
+		return missing("an unexpected answer: " + strings.TrimSpace(string(out)))
 	}
 	switch {
 	case streaming < members-1:
-		return fmt.Sprintf("%d of %d standbys are streaming", streaming, members-1)
-	case s.sync && sync == 0:
-		return "no synchronous standby is assigned"
+		return missing(fmt.Sprintf("%d of %d standbys are streaming", streaming, members-1))
+	case v.sync && sync == 0:
+		return noSync
 	}
 	return ""
+}
+
+// A waker makes Patroni look again at once while the cluster comes up. The
+// primary makes slots for its standbys, and one of them synchronous, only when
+// its loop comes round, which takes up to loop_wait each. A change of the dynamic
+// configuration wakes the loop; the key that is changed means nothing to Patroni,
+// and is gone in the end.
+type waker struct {
+	url    string // of some member's /config
+	last   time.Time
+	marked bool
+}
+
+// wakeEvery leaves a loop the time to end.
+const wakeEvery = 1500 * time.Millisecond
+
+func (w *waker) again(ctx context.Context, why missing) {
+	if why == noPrimary || time.Since(w.last) < wakeEvery {
+		return
+	}
+	w.last = time.Now()
+	if w.patch(ctx, w.last.UnixNano()) == nil { // or the loop comes round by itself
+		w.marked = true
+	}
+}
+
+// done restores the configuration.
+func (w *waker) done(ctx context.Context) error {
+	if !w.marked {
+		return nil
+	}
+	if err := w.patch(ctx, nil); err != nil {
+		return fmt.Errorf("restoring the dynamic configuration: %w", err)
+	}
+	return nil
+}
+
+func (w *waker) patch(ctx context.Context, value any) error {
+	body, err := json.Marshal(map[string]any{"dapple_waker": value})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, w.url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		said, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // for the error's text alone
+		return fmt.Errorf("PATCH %s: %s: %s", w.url, resp.Status, said)
+	}
+	return nil
 }

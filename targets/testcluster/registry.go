@@ -23,14 +23,14 @@ type kind struct {
 
 // kinds is the registry: a plain list, sorted by name.
 func kinds() []kind {
-	all := slices.Concat(patroniKinds())
+	all := slices.Concat(etcdKinds(), patroniKinds())
 	slices.SortFunc(all, func(a, b kind) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
 // listers list what is on this machine, one per place in which clusters live.
 func listers() []func(context.Context, Options) ([]Status, error) {
-	return []func(context.Context, Options) ([]Status, error){listContainers}
+	return []func(context.Context, Options) ([]Status, error){listContainers, listEtcd}
 }
 
 func byName(name string) (kind, error) {

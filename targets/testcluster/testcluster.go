@@ -46,15 +46,19 @@ const (
 // the settings that it is documented with.
 type Options struct {
 	Lifetime Lifetime // default Bound
+	// As is what the cluster is called among those that stay, so that there can
+	// be several of one kind; default the cluster's name.
+	As string
 	// Dir is where clusters keep what must outlive the process, such as the
 	// password file; default $DAPPLE_HOME, or else dapple's state directory.
 	Dir string
 	// Progress is told in words what is going on; nil is nobody. It is called
 	// from one goroutine at a time.
 	Progress func(line string)
-	// Self is the command line with which this program runs as the keeper of
-	// child processes (cluster etcd); clusters of containers need none.
-	Self []string
+	// Keeper and Member are command lines of processes that call
+	// process.KeeperMain and embedded.MemberMain with the arguments that follow,
+	// for clusters of child processes (etcd); clusters of containers need none.
+	Keeper, Member []string
 	// Labels are given to every container and network besides our own.
 	Labels map[string]string
 	// Patroni are settings of the patroni clusters.
@@ -70,11 +74,23 @@ type Cluster struct {
 	System scenarios.System
 	// Nodes are what System.Nodes selects.
 	Nodes []targets.Node
+	// Extra is for probes.Binding, besides System.Settings.
+	Extra map[string]string
 	// Started is how long it took until it was ready, images excluded; 0 if it
 	// was found.
 	Started time.Duration
 
-	stop func(ctx context.Context) error
+	ready func(ctx context.Context) error
+	stop  func(ctx context.Context) error
+}
+
+// Ready waits until the cluster is as it was when it was started: all parts run,
+// every standby follows. It starts nothing.
+func (c *Cluster) Ready(ctx context.Context) error {
+	if err := c.ready(ctx); err != nil {
+		return fmt.Errorf("waiting for cluster %s: %w", c.Name, err)
+	}
+	return nil
 }
 
 // Stop removes a bound cluster that this process started, and waits until all
@@ -101,6 +117,7 @@ type Info struct {
 // A Status is a cluster, or what is left of one, on this machine.
 type Status struct {
 	Name     string
+	As       string // see Options
 	Run      string
 	Lifetime Lifetime
 	Since    time.Time // by the engine's clock
@@ -124,7 +141,7 @@ func Start(ctx context.Context, name string, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o, err = o.complete(); err != nil {
+	if o, err = o.complete(name); err != nil {
 		return nil, err
 	}
 	c, err := k.start(ctx, k.Info, o)
@@ -141,7 +158,7 @@ func Find(ctx context.Context, name string, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o, err = o.complete(); err != nil {
+	if o, err = o.complete(name); err != nil {
 		return nil, err
 	}
 	c, err := k.find(ctx, k.Info, o)
@@ -158,7 +175,7 @@ func Down(ctx context.Context, name string, o Options) error {
 	if err != nil {
 		return err
 	}
-	if o, err = o.complete(); err != nil {
+	if o, err = o.complete(name); err != nil {
 		return err
 	}
 	if err := k.down(ctx, k.Info, o); err != nil {
@@ -170,7 +187,7 @@ func Down(ctx context.Context, name string, o Options) error {
 // List lists the clusters on this machine, bound ones included, by name and
 // age. A kind that cannot be asked (no Docker engine) has none.
 func List(ctx context.Context, o Options) ([]Status, error) {
-	o, err := o.complete()
+	o, err := o.complete("")
 	if err != nil {
 		return nil, err
 	}
@@ -192,12 +209,15 @@ func List(ctx context.Context, o Options) ([]Status, error) {
 }
 
 // complete fills in the defaults.
-func (o Options) complete() (Options, error) {
+func (o Options) complete(name string) (Options, error) {
 	if o.Lifetime == "" {
 		o.Lifetime = Bound
 	}
 	if o.Lifetime != Bound && o.Lifetime != Stays {
 		return o, fmt.Errorf("lifetime %q of a cluster: want %s or %s", o.Lifetime, Bound, Stays)
+	}
+	if o.As == "" {
+		o.As = name
 	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}
