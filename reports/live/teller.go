@@ -22,6 +22,7 @@ type teller struct {
 	failing map[string]map[string]bool // client class → its streams that fail
 	since   map[string]time.Duration   // client class → when the first one began to
 	taking  map[string]bool            // node → it took a direct write
+	served  map[string]time.Duration   // stream → when its latest-sent success was sent
 	lost    int
 	latest  time.Duration // the latest instant that was told of
 }
@@ -37,6 +38,7 @@ func (t *teller) begin(trial int) {
 	t.trial, t.lost, t.latest = trial, 0, 0
 	t.roles, t.leaders, t.states, t.plans = map[string]string{}, map[string]string{}, map[string]string{}, map[string]string{}
 	t.inject, t.taking = map[string]timeline.Event{}, map[string]bool{}
+	t.served = map[string]time.Duration{}
 	t.failing, t.since = map[string]map[string]bool{}, map[string]time.Duration{}
 }
 
@@ -218,6 +220,11 @@ func (t *teller) state(e timeline.Event) string {
 func (t *teller) write(e timeline.Event) string {
 	class, node, _ := strings.Cut(e.By, "/")
 	acked := strings.HasPrefix(e.Value, string(probes.Acked))
+	if acked {
+		t.served[e.By] = max(t.served[e.By], e.At.Lo)
+	} else if e.At.Lo < t.served[e.By] {
+		return "" // it was sent before one that succeeded: its failure is old news
+	}
 	switch class {
 	case "app", "fresh":
 		return t.client(class, e, acked)
