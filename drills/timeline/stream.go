@@ -44,18 +44,27 @@ type Stream struct {
 	takes    average       // of the time that a result took, likewise
 }
 
-// An average moves: it follows the last dozen values, and none that is far off
-// moves it far.
-type average time.Duration
+// An average moves: it follows the last dozen values. One far above does not
+// count, unless hundreds in a row are: then that is what is usual now.
+type average struct {
+	d   time.Duration // 0: not known
+	far int
+}
+
+// enoughFar is how many values far above the average in a row become it: more
+// than what a second without an answer leaves behind.
+const enoughFar = 256
 
 func (a *average) add(d time.Duration) {
 	d = max(d, 1)
-	if *a == 0 {
-		*a = average(d)
+	if a.far++; a.d == 0 || a.far > enoughFar {
+		a.d = d
+	}
+	if d > 4*a.d+Pause {
 		return
 	}
-	u := time.Duration(*a)
-	*a += average(min(d, 2*u+Pause)-u) / 8
+	a.far = 0
+	a.d += (d - a.d) / 8
 }
 
 // A Run is the Data of the events that end a run, but for Member events, which
@@ -116,7 +125,7 @@ func (s *Stream) grow(r seen) {
 // since is how long what the run says may have been otherwise before r.
 func (s *Stream) since(r seen) time.Duration {
 	from := s.latest.lo
-	if t := s.back.Add(-2*time.Duration(s.takes) - Pause); t.After(from) {
+	if t := s.back.Add(-2*s.takes.d - Pause); t.After(from) {
 		from = t
 	}
 	return r.hi.Sub(from)
@@ -127,8 +136,7 @@ func (s *Stream) paused(r seen) bool {
 	if r.e.Kind != Write || !strings.HasPrefix(r.e.Value, "acked") { // both classes of success
 		return false
 	}
-	usual := time.Duration(s.usual)
-	g := s.since(r)
+	usual, g := s.usual.d, s.since(r)
 	if usual == 0 || g <= max(usual+Pause, 2*usual) {
 		return false
 	}

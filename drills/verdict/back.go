@@ -161,15 +161,14 @@ func (j *judge) measureRedundancy() {
 	}
 }
 
-// blind is how long redundancy may have been less without being seen: until the
-// first look after the effect, or the last one at all.
+// blind is how long redundancy may have been less without being seen: from the
+// effect to the next look, or to the end if there was none.
 func (j *judge) blind(s segment) time.Duration {
-	for _, e := range []timeline.Event{s.first, s.last} {
-		if e.At.Lo >= j.from.at.Hi {
-			return e.At.Hi - j.from.at.Lo
-		}
+	most := s.last.At.Hi - j.from.at.Lo
+	if s.last.At.Lo >= j.from.at.Hi && s.gap > 0 {
+		most = min(most, s.gap)
 	}
-	return max(0, s.last.At.Hi-j.from.at.Lo)
+	return max(0, most)
 }
 
 // redundancy are the states of the system's redundancy, without the looks that

@@ -227,7 +227,7 @@ func (f *facts) readPrimary() {
 		}
 	}
 	for _, n := range f.nodes {
-		if s, ok := f.stateAt(timeline.Role, "role/"+n, before); ok && s.value == "primary" {
+		if s, ok := f.saidBy(timeline.Role, "role/"+n, before); ok && s.value == "primary" {
 			e := s.first
 			e.Node = n
 			better(e)
@@ -266,7 +266,9 @@ func (f *facts) readOldWriter(before time.Duration) {
 	if last == nil {
 		return
 	}
-	f.oldNode = cmp.Or(f.oldNode, last.Node)
+	if !f.in.AnyNodeTakesWrites { // there, who took a write says nothing of who was primary
+		f.oldNode = cmp.Or(f.oldNode, last.Node)
+	}
 	f.oldEpoch = cmp.Or(last.Epoch, f.oldEpoch)
 }
 
@@ -275,6 +277,17 @@ func (f *facts) stateAt(k timeline.Kind, by string, t time.Duration) (segment, b
 	segs := segments(f.streams[string(k)+" "+by])
 	for _, s := range slices.Backward(segs) {
 		if s.first.At.Lo <= t {
+			return s, true
+		}
+	}
+	return segment{}, false
+}
+
+// saidBy is what a stream of looks had said when t came: a look that was under
+// way at t may have met the fault already.
+func (f *facts) saidBy(k timeline.Kind, by string, t time.Duration) (segment, bool) {
+	for _, s := range slices.Backward(segments(f.streams[string(k)+" "+by])) {
+		if s.first.At.Hi <= t {
 			return s, true
 		}
 	}

@@ -20,10 +20,9 @@ func (j *judge) find() {
 	if !j.from.ok {
 		return
 	}
-	changes := j.leaderChanges()
-	j.findMoves(changes)
+	changes, acks := j.leaderChanges(), j.newAcks()
+	j.findMoves(changes, acks)
 	j.detected = j.findDetected(changes)
-	acks := j.newAcks()
 	j.promoted = j.findPromoted(acks)
 	j.elected = j.findElected(changes)
 	j.firstAck = j.findFirstAck(acks)
@@ -84,16 +83,16 @@ func (j *judge) roleClaims() []claim {
 }
 
 // findMoves finds through which nodes the primary role went: by the control
-// plane where it was seen, else by what the nodes say.
-func (j *judge) findMoves(changes timeline.Timeline) {
+// plane where it was seen, else by what the nodes say; a node that took writes
+// of the new lineage has it, whatever was said.
+func (j *judge) findMoves(changes timeline.Timeline, acks []ack) {
 	j.moves = []string{j.oldNode}
 	move := func(n string) {
 		if n != "" && n != j.moves[len(j.moves)-1] {
 			j.moves = append(j.moves, n)
 		}
 	}
-	known := len(j.kinds[timeline.Leader]) > 0
-	if known {
+	if len(j.kinds[timeline.Leader]) > 0 {
 		for _, e := range changes {
 			move(e.Node)
 		}
@@ -101,12 +100,18 @@ func (j *judge) findMoves(changes timeline.Timeline) {
 		for _, c := range j.roleClaims() {
 			move(c.node)
 		}
-		known = len(j.kinds[timeline.Role]) > 0
+	}
+	if !j.epochOnly() {
+		for _, a := range acks {
+			if !slices.Contains(j.moves, a.node) {
+				move(a.node)
+			}
+		}
 	}
 	switch {
 	case j.in.MultiPrimary:
 		j.moves, j.outcome = j.moves[:1], "not applicable: every node is a primary"
-	case !known || j.oldNode == "":
+	case j.oldNode == "":
 		j.outcome = "unknown: nothing told who was primary before the fault"
 	case len(j.moves) > 1:
 		j.outcome = "failover " + strings.Join(j.moves, " → ")
@@ -135,32 +140,44 @@ func (j *judge) findDetected(changes timeline.Timeline) instant {
 	if len(signs) == 0 {
 		return none("the system gave no sign that it knew")
 	}
-	return j.wide(sameOrFirst(signs))
+	return j.wide(firstSign(signs))
 }
 
-// sameOrFirst bounds the first of several events. Those that tell of the same
-// change as the first to be known (the same leader, at times that overlap) bound
-// one moment from several sides; the others may have happened before it.
-func sameOrFirst(es []timeline.Event) instant {
-	first := slices.MinFunc(es, func(a, b timeline.Event) int { return cmp.Or(cmp.Compare(a.At.Hi, b.At.Hi), byIndex(a, b)) })
-	i := at(first.At, first)
-	earlier := first.At.Lo
+// firstSign bounds the first of several signs. Where observers tell of the same
+// change (the same leader, at times that overlap), they bound one moment from
+// several sides.
+func firstSign(es []timeline.Event) instant {
+	var signs []instant
+	var nodes []string
+	slices.SortStableFunc(es, func(a, b timeline.Event) int { return cmp.Compare(a.At.Hi, b.At.Hi) })
 	for _, e := range es {
-		if e.I == first.I || e.At.Lo > i.at.Hi {
+		i := -1
+		if e.Kind == timeline.Leader {
+			i = slices.IndexFunc(signs, func(s instant) bool { return s.at.Lo <= e.At.Hi && e.At.Lo <= s.at.Hi })
+			for i >= 0 && i < len(signs) && (nodes[i] != e.Node || signs[i].at.Lo > e.At.Hi || e.At.Lo > signs[i].at.Hi) {
+				i++
+			}
+		}
+		if i < 0 || i >= len(signs) {
+			node := "\x00" // of no leader: never the same change
+			if e.Kind == timeline.Leader {
+				node = e.Node
+			}
+			signs, nodes = append(signs, at(e.At, e)), append(nodes, node)
 			continue
 		}
-		if e.Kind == timeline.Leader && first.Kind == timeline.Leader && e.Node == first.Node {
-			i.at.Lo = max(i.at.Lo, e.At.Lo)
-			i.events = append(i.events, e.I)
-		} else if e.At.Lo < earlier {
-			earlier = e.At.Lo
-			i.events = append(i.events, e.I)
+		s := &signs[i]
+		s.at = timeline.Interval{Lo: max(s.at.Lo, e.At.Lo), Hi: min(s.at.Hi, e.At.Hi)}
+		s.events = append(s.events, e.I)
+	}
+	first := slices.MinFunc(signs, func(a, b instant) int { return cmp.Compare(a.at.Hi, b.at.Hi) })
+	for _, s := range signs {
+		if s.at.Lo < first.at.Lo {
+			first.at.Lo = s.at.Lo
+			first.events = append(first.events, s.events...)
 		}
 	}
-	if earlier < first.At.Lo {
-		i.at.Lo = min(i.at.Lo, earlier)
-	}
-	return i
+	return first
 }
 
 // An ack is the first success of a stream on the new lineage, with what was sent
@@ -304,9 +321,9 @@ func (j *judge) findElected(changes timeline.Timeline) instant {
 	}
 	switch {
 	case len(own) > 0:
-		return j.wide(sameOrFirst(own))
+		return j.wide(firstSign(own))
 	case len(all) > 0:
-		return j.wide(sameOrFirst(all))
+		return j.wide(firstSign(all))
 	case j.failedOver():
 		return none("no observer saw the new claim")
 	}
@@ -387,5 +404,5 @@ func (i instant) String() string {
 	if !i.ok {
 		return i.why
 	}
-	return fmt.Sprintf("[%s, %s]", wordsOf(i.at.Lo), wordsOf(i.at.Hi))
+	return fmt.Sprintf("[%.3f s, %.3f s]", i.at.Lo.Seconds(), i.at.Hi.Seconds())
 }

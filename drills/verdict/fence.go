@@ -33,7 +33,7 @@ func (j *judge) measureFence() {
 	d := fence.Sub(j.promoted.at)
 	j.m.FenceLag = &Metric{LoMS: timeline.MS(d.Lo), HiMS: timeline.MS(d.Hi), Events: indexes(events, j.promoted.events)}
 	for _, r := range j.reverts {
-		if r.Node == j.oldNode && r.At.Lo <= fence.Hi && fence.Lo > j.from.at.Hi && r.At.Lo > fence.Lo {
+		if r.Node == j.oldNode && r.At.Lo <= fence.Hi && j.deadSince(j.oldNode) == nil {
 			j.m.FenceLag.Censored = true // it acknowledged until we took the fault back
 		}
 	}

@@ -33,7 +33,7 @@ func (b bucket) tried() int64  { return b.served() + b.Failed + b.Unknown }
 // A baseline is how the system did before the fault.
 type baseline struct {
 	perSecond float64
-	p99       float64 // median of the buckets' p99, in ms
+	p50, p99  float64 // medians of the buckets', in ms
 }
 
 func (j *judge) buckets() []bucket {
@@ -92,12 +92,12 @@ func (j *judge) measureLoad() {
 		return
 	}
 	after := bs[firstAfter(bs, j.from.at.Lo):]
-	m.Stable = j.lasting("stable", after, j.in.Window.StableFor, bucket.stable)
+	m.Stable = j.lasting(state{"stable", j.in.Window.StableFor, bucket.stable, bucket.stable}, after)
 	if base.perSecond == 0 {
 		m.Reasons["full"], m.Reasons["goodput_loss"] = "no write was counted before the effect: there is no baseline", "there is no baseline"
 		return
 	}
-	m.Full = j.lasting("full", after, j.in.Window.FullFor, func(w bucket) bool { return w.full(base) })
+	m.Full = j.lasting(state{"full", j.in.Window.FullFor, func(w bucket) bool { return w.full(base) }, func(b bucket) bool { return b.goodput(base) }}, after)
 	j.goodputLoss(after, base)
 }
 
@@ -123,31 +123,45 @@ func (j *judge) baseline(bs []bucket) baseline {
 	}
 	var acked int64
 	var took time.Duration
-	var p99 []stats.Weighted
+	var p50, p99 []stats.Weighted
 	for _, b := range bs {
 		if b.at.Lo < from || b.at.Hi > j.since() {
 			continue
 		}
 		acked += b.served()
 		took += b.at.Width()
+		p50 = append(p50, stats.Weighted{Value: b.P50ms, Weight: float64(b.served())})
 		p99 = append(p99, stats.Weighted{Value: b.P99ms, Weight: float64(b.served())})
 	}
 	if took <= 0 || acked == 0 {
 		return baseline{}
 	}
-	return baseline{float64(acked) / took.Seconds(), stats.WeightedMedian(p99)}
+	return baseline{float64(acked) / took.Seconds(), stats.WeightedMedian(p50), stats.WeightedMedian(p99)}
+}
+
+// usualCounts are the usual latencies before the fault, where writes were counted.
+func (j *judge) usualCounts() (p50, p99 time.Duration, ok bool) {
+	if j.base == nil {
+		b := j.baseline(j.buckets())
+		j.base = &b
+	}
+	return timeline.FromMS(j.base.p50), timeline.FromMS(j.base.p99), j.base.p99 > 0
 }
 
 func (b bucket) stable() bool {
 	return b.served() > 0 && float64(b.served()) >= stableRatio*float64(b.tried())
 }
 
+// goodput says whether the goodput is back, but for one write that may fall to
+// the neighbour.
+func (b bucket) goodput(base baseline) bool {
+	return float64(b.served())+1 >= fullGoodput*base.perSecond*b.at.Width().Seconds()
+}
+
 // full says whether goodput and latency are back. Latency is compared by the
 // weighted median of the buckets' p99 on both sides: percentiles do not add up,
 // and the highest of a hundred buckets is noise.
-func (b bucket) full(base baseline) bool {
-	return float64(b.served()) >= fullGoodput*base.perSecond*b.at.Width().Seconds() && b.P99ms <= fullLatency*base.p99
-}
+func (b bucket) full(base baseline) bool { return b.goodput(base) && b.P99ms <= fullLatency*base.p99 }
 
 // window sums buckets; its p99 is their weighted median.
 func window(bs []bucket) bucket {
@@ -164,18 +178,27 @@ func window(bs []bucket) bucket {
 	return w
 }
 
-// lasting finds the first bucket that begins with success and from which on ok
-// holds over the given time; the metric is from the effect to its beginning.
-func (j *judge) lasting(name string, bs []bucket, lasts time.Duration, ok func(bucket) bool) *Metric {
+// A state is stable or full: what has to hold over the whole of it, and what of
+// its first bucket, so that it does not seem to begin while the mean still
+// carries what was before.
+type state struct {
+	name         string
+	lasts        time.Duration
+	whole, first func(bucket) bool
+}
+
+// lasting finds the first bucket from which on a state lasts; the metric is from
+// the effect to its beginning.
+func (j *judge) lasting(s state, bs []bucket) *Metric {
 	end := 0
 	for i := range bs {
-		for end < len(bs) && bs[end].at.Hi-bs[i].at.Lo < lasts {
+		for end < len(bs) && bs[end].at.Hi-bs[i].at.Lo < s.lasts {
 			end++
 		}
 		if end == len(bs) {
 			break
 		}
-		if !bs[i].stable() || !ok(window(bs[i:end+1])) {
+		if !bs[i].stable() || !s.first(bs[i]) || !s.whole(window(bs[i:end+1])) {
 			continue
 		}
 		lo := bs[i].at.Lo
@@ -188,7 +211,7 @@ func (j *judge) lasting(name string, bs []bucket, lasts time.Duration, ok func(b
 			Events: indexes(bs[i].events, bs[end].events, j.from.events),
 		}
 	}
-	j.m.Reasons[name] = fmt.Sprintf("not for %s without a break before the window ended", wordsOf(lasts))
+	j.m.Reasons[s.name] = fmt.Sprintf("not for %s without a break before the window ended", wordsOf(s.lasts))
 	return nil
 }
 

@@ -70,7 +70,7 @@ func (j *judge) view(by string) clientView {
 // that waited far longer than usual is two: a request that was not served when
 // it was sent and not until its answer, and a success at its answer.
 func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cover) {
-	usual := usualLatency(j.writes(by))
+	usual := j.usualLatency(by)
 	for _, r := range j.writes(by) {
 		ok := success(r.value())
 		for _, e := range r.events() {
@@ -87,7 +87,7 @@ func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cov
 			}
 		}
 		if ok && r.n > 1 {
-			covers = append(covers, cover{max(r.first.At.Lo, r.first.At.Hi-usual.limit), r.latest.At.Lo, r.gap})
+			covers = append(covers, cover{max(r.first.At.Lo, r.first.At.Hi-usual.most), r.latest.At.Lo, r.gap})
 			if r.latest.At.Lo >= j.from.at.Lo && r.gap > v.densest {
 				v.densest, v.gapEvents = r.gap, of(r.first, r.latest)
 			}
@@ -101,26 +101,38 @@ func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cov
 	return served, failed, covers
 }
 
-// latencies are what successes of a stream usually take: at most most; beyond
-// limit they waited for something.
+// latencies are what successes of a stream usually take: hardly any more than
+// most; beyond limit they waited for something.
 type latencies struct{ most, limit time.Duration }
 
-func usualLatency(rs []run) latencies {
-	var all []time.Duration
-	for _, r := range rs {
-		if success(r.value()) {
-			for _, e := range r.events() {
-				all = append(all, e.At.Width())
+// usualLatency is taken from before the fault: from the counts where there are
+// any, else from what the timeline holds of the stream's successes.
+func (j *judge) usualLatency(by string) latencies {
+	if p50, p99, ok := j.usualCounts(); ok {
+		return latencies{p99, max(4*p50, p99+timeline.Pause)}
+	}
+	var before, all []time.Duration
+	for _, r := range j.writes(by) {
+		if !success(r.value()) {
+			continue
+		}
+		for _, e := range r.events() {
+			all = append(all, e.At.Width())
+			if e.At.Hi <= j.from.at.Lo {
+				before = append(before, e.At.Width())
 			}
 		}
 	}
-	if len(all) == 0 {
+	if len(before) == 0 {
+		before = all
+	}
+	if len(before) == 0 {
 		return latencies{}
 	}
-	slices.Sort(all)
-	median := all[len(all)/2]
+	slices.Sort(before)
+	median := before[len(before)/2]
 	l := latencies{limit: max(4*median, median+timeline.Pause)}
-	for _, d := range all {
+	for _, d := range before {
 		if d <= l.limit {
 			l.most = d
 		}

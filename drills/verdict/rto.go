@@ -172,7 +172,7 @@ func (j *judge) judgeWidth(want time.Duration) {
 func (j *judge) finerProbe(want time.Duration) string {
 	var rtt time.Duration
 	for _, v := range j.clients {
-		if l := usualLatency(j.writes(v.by)); v.class == "fresh" || rtt == 0 {
+		if l := j.usualLatency(v.by); v.class == "fresh" || rtt == 0 {
 			rtt = l.most
 		}
 	}

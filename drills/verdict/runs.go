@@ -92,6 +92,7 @@ func (r *run) add(e timeline.Event, gap time.Duration) {
 type segment struct {
 	value       string
 	first, last timeline.Event
+	gap         time.Duration // longest between two looks
 }
 
 // segments are the states of a stream of looks, in order.
@@ -99,12 +100,14 @@ func segments(rs []run) []segment {
 	var out []segment
 	for _, r := range rs {
 		if n := len(out); n > 0 && out[n-1].value == r.value() {
-			if r.latest.At.Lo > out[n-1].last.At.Lo {
-				out[n-1].last = r.latest
+			s := &out[n-1]
+			s.gap = max(s.gap, r.gap, r.first.At.Hi-s.last.At.Lo)
+			if r.latest.At.Lo > s.last.At.Lo {
+				s.last = r.latest
 			}
 			continue
 		}
-		out = append(out, segment{r.value(), r.first, r.latest})
+		out = append(out, segment{r.value(), r.first, r.latest, r.gap})
 	}
 	return out
 }

@@ -55,6 +55,7 @@ type judge struct {
 	clients                               []clientView
 	split                                 split
 	stalled                               map[int]bool // stalls that widened something
+	base                                  *baseline    // nil: not computed yet
 }
 
 // measure fills in the metrics.

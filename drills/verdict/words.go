@@ -36,12 +36,17 @@ func trim(s string) string {
 	return s
 }
 
-// span is an interval for people.
+// span is an interval for people: "20.1 s to 22.5 s", or, where that would not
+// tell its ends apart, "20.1 s ± 6 ms".
 func span(lo, hi float64) string {
-	if lo == hi {
-		return words(lo)
+	a, b := words(lo), words(hi)
+	switch {
+	case lo == hi:
+		return a
+	case a == b:
+		return words(lo+(hi-lo)/2) + " ± " + words((hi-lo)/2)
 	}
-	return words(lo) + " to " + words(hi)
+	return a + " to " + b
 }
 
 func wordsOf(d time.Duration) string { return words(timeline.MS(d)) }
