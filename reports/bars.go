@@ -215,6 +215,9 @@ func spreads(rec *drills.Record) []spreadRow {
 
 func spreadBar(rec *drills.Record, trials []verdict.Trial, r *spreadRow) template.HTML {
 	const w, h = 300, 26
+	if r.Spread.Min[0] < 0 {
+		return "" // a fence lag before the promotion: the axis begins at 0
+	}
 	l := limit(rec.Objectives, r.Metric.Name)
 	values := []float64{r.Spread.Max[1]}
 	if l != nil {

@@ -98,11 +98,38 @@ func (p *player) instants(from, to time.Duration) {
 		p.mark("restart", p.revert-300*time.Millisecond, 40*time.Millisecond, timeline.Event{Kind: timeline.Restarted, By: "kill", Node: p.old, Value: "dapple"})
 		p.mark("revert", p.revert-40*time.Millisecond, 40*time.Millisecond, timeline.Event{Kind: timeline.FaultReverted, By: f.Kind, Node: f.Node, Evidence: "pid 5120 (patroni) runs, started by dapple", Data: data})
 	}
-	if in(p.rejoin) {
-		p.mark("rejoin", p.rejoin, 50*time.Millisecond, timeline.Event{Kind: timeline.Member, By: "member/" + p.old, Node: p.old, Value: "following", Epoch: "2"})
+}
+
+// redundancy looks at how the nodes take part.
+func (p *player) redundancy(t time.Duration) {
+	line := "3 members, 2 streaming, 1 synchronous"
+	if t >= p.effect && t < p.redundant {
+		line = "2 members, 1 streaming, 0 synchronous"
 	}
-	if in(p.redundant) {
-		p.mark("redundant", p.redundant, 50*time.Millisecond, timeline.Event{Kind: timeline.Redundancy, By: "redundancy", Value: "3 members, 2 streaming, 1 synchronous"})
+	p.state("redundant", t, p.redundant, timeline.Event{Kind: timeline.Redundancy, By: "redundancy", Value: line})
+	for _, n := range p.nodes {
+		v := "following"
+		switch {
+		case n == p.old && t >= p.effect && t < p.revert && !p.oldWrites:
+			v = "absent"
+		case n == p.old && t >= p.effect && t < p.rejoin:
+			v = "lagging"
+		case p.role(n, t) == "primary":
+			v = "primary"
+		}
+		name := "x"
+		if n == p.old {
+			name = "rejoin"
+		}
+		p.state(name, t, p.rejoin, timeline.Event{Kind: timeline.Member, By: "member/" + n, Node: n, Value: v})
+	}
+}
+
+// state adds a look, and notes its event if it is the first from after on.
+func (p *player) state(name string, t, after time.Duration, e timeline.Event) {
+	p.add(t, p.jitter(4*time.Millisecond), e)
+	if _, seen := p.ids[name]; !seen && t >= after {
+		p.ids[name] = p.rec.Next() - 1
 	}
 }
 
@@ -161,6 +188,12 @@ func (p *player) play() timeline.Timeline {
 	for t := time.Duration(0); t < p.end; t += step {
 		p.instants(t, t+step)
 		k := int(t / step)
+		if k%20 == 0 {
+			p.redundancy(t)
+		}
+		if t > p.end-3*time.Second {
+			continue
+		}
 		for _, n := range p.nodes {
 			if k%5 == 0 {
 				p.add(t, p.jitter(2*time.Millisecond), timeline.Event{Kind: timeline.Role, By: "role/" + n, Node: n, Value: p.role(n, t)})
@@ -172,9 +205,6 @@ func (p *player) play() timeline.Timeline {
 					}
 				}
 			}
-		}
-		if t > p.end-3*time.Second {
-			continue
 		}
 		for c := range 4 {
 			if k%2 == c%2 {
@@ -193,6 +223,7 @@ func (p *player) play() timeline.Timeline {
 	for _, by := range sortedKeys(p.streams) {
 		p.streams[by].Flush()
 	}
+	p.emit(p.effect-time.Second, time.Second, timeline.Event{Kind: timeline.AtRisk, By: "clients", N: 198})
 	return p.rec.Timeline()
 }
 
@@ -295,7 +326,7 @@ func (p *player) loss() *verdict.Loss {
 	}
 	l.Recovered, l.Absent = l.Unknown/2, l.Unknown-l.Unknown/2
 	for i, a := range []string{"A1", "A2", "A3"} {
-		data, _ := json.Marshal(timeline.Audited{Acked: l.Acked, Unknown: l.Unknown, Failed: l.Failed, Rows: l.Acked + l.Recovered, TookMS: 41})
+		data, _ := json.Marshal(timeline.Audited{Acked: l.Acked, Unknown: l.Unknown, Recovered: l.Recovered, Absent: l.Absent, Failed: l.Failed, Rows: l.Acked + l.Recovered, TookMS: 41})
 		node := []string{"", "", "pg3"}[i]
 		l.Events = append(l.Events, p.emit(p.end-2*time.Second+time.Duration(i)*300*time.Millisecond, 41*time.Millisecond,
 			timeline.Event{Kind: timeline.Audit, By: "engine", Node: node, Value: a, Data: data}))

@@ -19,11 +19,11 @@ func (b bar) total() float64 { return b.acked + b.degraded + b.failed + b.unknow
 
 // bars joins the buckets of a workload so that each bar is at least minMS wide.
 func bars(w *verdict.Workload, minMS float64) []bar {
-	if w.BucketMS <= 0 {
+	if w.BucketMS < 0.001 { // finer than any clock here: no buckets
 		return nil
 	}
 	n := max(len(w.Acked), len(w.Degraded), len(w.Failed), len(w.Unknown))
-	per := max(1, int(math.Ceil(minMS/w.BucketMS)))
+	per := min(max(1, int(math.Ceil(minMS/w.BucketMS))), max(n, 1))
 	var out []bar
 	for i := 0; i < n; i += per {
 		k := min(per, n-i)

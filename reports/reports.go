@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,43 +34,6 @@ type Run struct {
 	Record   drills.Record
 	Timeline timeline.Timeline
 	Dir      string // where it was loaded from; only quoted
-}
-
-// Load reads the run in dir. The timeline may be missing or torn at its end,
-// as after a crash of the runner: what is there is used.
-func Load(dir string) (Run, error) {
-	r := Run{Dir: dir}
-	data, err := os.ReadFile(filepath.Join(dir, RecordFile))
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return r, fmt.Errorf("%s is not the folder of a finished run: it holds no %s; name a run's id or folder, see dapple list", dir, RecordFile)
-		}
-		return r, fmt.Errorf("reading the record: %w", err)
-	}
-	if err := json.Unmarshal(data, &r.Record); err != nil {
-		return r, fmt.Errorf("reading %s: %w", filepath.Join(dir, RecordFile), err)
-	}
-	if s := r.Record.Schema; s != drills.Schema {
-		return r, fmt.Errorf("%s has the schema %q, and this dapple reads %q: use the dapple that wrote it (%s)",
-			filepath.Join(dir, RecordFile), s, drills.Schema, orText(r.Record.Dapple.Version, "version unknown"))
-	}
-	r.Timeline, err = loadTimeline(filepath.Join(dir, TimelineFile))
-	return r, err
-}
-
-func loadTimeline(path string) (timeline.Timeline, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the timeline: %w", err)
-	}
-	t, err := timeline.Read(f)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	return t, nil
 }
 
 // A Format is one way to write a run.

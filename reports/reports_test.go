@@ -95,6 +95,10 @@ func TestAFolderThatHoldsNoRunIsRefusedWithAWayOut(t *testing.T) {
 	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "v9.1") {
 		t.Errorf("a newer record: %v", err)
 	}
+	write(`{"schema":"dapple.record/v1","seed":9223372036854775807,"trials":[{"metrics":{"rto":{"lo_ms":1,"hi_ms":1e300}}}]}`)
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "hi_ms is 1e+300") || strings.Contains(err.Error(), "seed") {
+		t.Errorf("a damaged figure: %v", err)
+	}
 	write(`{"schema":`)
 	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), RecordFile) {
 		t.Errorf("half a record: %v", err)
@@ -107,7 +111,7 @@ func FuzzLoad(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(demo, []byte(`{"i":1,"lo_ms":0,"hi_ms":5,"kind":"write","by":"app/0","value":"acked"}`+"\n"))
-	f.Add([]byte(`{"schema":"dapple.record/v1","trials":[{"faults":[{"inject":[5,-1e300]}],"metrics":{"workload":{"bucket_ms":1e-300,"acked":[1]},"rto":{"lo_ms":-5,"hi_ms":1e308,"events":[7]}}}]}`),
+	f.Add([]byte(`{"schema":"dapple.record/v1","trials":[{"faults":[{"inject":[5,-1e12]}],"metrics":{"workload":{"bucket_ms":0.001,"acked":[1]},"rto":{"lo_ms":-5,"hi_ms":1.5e12,"events":[7]}}}]}`),
 		[]byte(`{"i":-1,"lo_ms":-9e11,"hi_ms":9e11,"kind":"phase"}`))
 	f.Fuzz(func(t *testing.T, record, events []byte) {
 		dir := t.TempDir()
@@ -200,7 +204,7 @@ func TestFiguresHaveSensibleUnitsAndPrecision(t *testing.T) {
 		{0.4, 0.8, "0.6 ms ± 0.2 ms", "0.4 – 0.8 ms"},
 		{812, 812, "812.0 ms", "812.0 ms"},
 		{990, 1010, "1.00 s ± 0.01 s", "0.99 – 1.01 s"},
-		{-130, -110, minus + "120 ms ± 10 ms", minus + "130 – " + minus + "110 ms"},
+		{-130, -110, minus + "120 ms ± 10 ms", minus + "130 to " + minus + "110 ms"},
 		{4204, 6100, "5.2 s ± 1.0 s", "4.2 – 6.1 s"},
 		{0, 0, "0.0 ms", "0.0 ms"},
 	} {

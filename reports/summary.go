@@ -38,7 +38,7 @@ func meaning(v verdict.Verdict) string {
 // objectives lists the names of objectives in the order in which they are told;
 // findings with another name are laws of measurement.
 func objectives() []string {
-	return []string{"detection", "rto", "rpo", "split_brain", "rejoin", "redundancy", "false_green", "stale_reads", "late_writes"}
+	return []string{"failover", "detection", "rto", "rpo", "split_brain", "rejoin", "redundancy", "false_green", "stale_reads", "late_writes"}
 }
 
 func label(objective string) string {
@@ -160,12 +160,14 @@ func finding(t *verdict.Trial, name string) (verdict.Finding, bool) {
 func rowOf(rec *drills.Record, t *verdict.Trial, f verdict.Finding) row {
 	r := row{Objective: f.Objective, Label: label(f.Objective), Want: f.Want, Got: f.Got,
 		Outcome: f.Outcome, Trial: t.N, Events: f.Events, Text: f.Text, Limit: limit(rec.Objectives, f.Objective)}
+	if r.Limit != nil {
+		r.Want = "≤ " + duration(*r.Limit)
+	}
 	m := measured(t, f.Objective)
 	if !m.Known {
 		return r
 	}
 	if r.Limit != nil {
-		r.Want = "≤ " + duration(*r.Limit)
 		r.Margin = margin(m, *r.Limit)
 	}
 	if f.Objective != "rpo" || r.Limit != nil {
@@ -246,6 +248,9 @@ func worst(trials []verdict.Trial) int {
 
 // sentence says in one sentence why the verdict is what it is.
 func sentence(rec *drills.Record) string {
+	if s := missed(rec); rec.Verdict == verdict.Fail && s != "" {
+		return s
+	}
 	if rec.Verdict != verdict.Pass {
 		if rec.Reason != "" {
 			return sentenceCase(rec.Reason)
@@ -277,6 +282,22 @@ func sentence(rec *drills.Record) string {
 		return sentenceCase(orText(rec.Reason, meaning(rec.Verdict)))
 	}
 	return "Every objective was met: " + strings.Join(parts, ", ") + "."
+}
+
+// missed names every objective that was missed, with what was got.
+func missed(rec *drills.Record) string {
+	var parts []string
+	for _, r := range rows(rec) {
+		if r.Outcome != verdict.Missed {
+			continue
+		}
+		s := "Missed " + lowerLabel(r.Label) + ": got " + orText(r.Got, "none") + ", wanted " + r.Want
+		if len(rec.Trials) > 1 {
+			s += fmt.Sprintf(", in trial %d", r.Trial)
+		}
+		parts = append(parts, sentenceCase(s))
+	}
+	return strings.Join(parts, " ")
 }
 
 func lowerLabel(s string) string {

@@ -16,8 +16,8 @@ import (
 type Paint int
 
 const (
-	Plain Paint = iota
-	Coloured
+	Plain    Paint = iota // no escape sequences at all
+	Coloured              // the sixteen colours of the terminal's theme
 )
 
 // columns is the width of a report on a terminal: what every terminal has.

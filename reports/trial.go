@@ -1,6 +1,7 @@
 package reports
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -244,5 +245,6 @@ func (b *builder) split(v *trialView) pageSplit {
 			p.Pair = append(p.Pair, pe)
 		}
 	}
+	slices.SortStableFunc(p.Pair, func(a, b pageEvent) int { return cmp.Compare(a.At.Lo, b.At.Lo) })
 	return p
 }

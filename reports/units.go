@@ -64,7 +64,11 @@ func within(lo, hi float64) string {
 	if a >= b {
 		return number(b, d) + nbsp + name
 	}
-	return number(a, d) + " – " + number(b, d) + nbsp + name
+	dash := " – "
+	if a < 0 {
+		dash = " to " // a dash beside a minus sign misleads
+	}
+	return number(a, d) + dash + number(b, d) + nbsp + name
 }
 
 // about writes the middle of [lo, hi] ms with the digits that its width deserves:
