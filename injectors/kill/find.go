@@ -88,9 +88,10 @@ func tops(procs []targets.Proc, words []string, part string) []targets.Proc {
 }
 
 func ancestors(byPID map[int]targets.Proc, p targets.Proc) (list []targets.Proc) {
+	self := p.PID
 	for len(list) <= len(byPID) { // a list that was read while processes came and went may hold a circle
 		parent, ok := byPID[p.Parent]
-		if !ok {
+		if !ok || parent.PID == self {
 			break
 		}
 		list, p = append(list, parent), parent

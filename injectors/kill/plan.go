@@ -175,7 +175,9 @@ func does(s state, procs []targets.Proc, dead bool) string {
 		text += ": all its processes"
 	case dead:
 		text += ": its main process, and the whole node with it"
-	case rest > 0:
+	case rest == 1:
+		text += "; its other process is left alone"
+	case rest > 1:
 		text += fmt.Sprintf("; its other %d processes are left alone", rest)
 	}
 	return text

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -58,8 +57,10 @@ type handle struct {
 
 func (h *handle) check() error {
 	s, err := ReadStat(h.id.PID)
-	if errors.Is(err, fs.ErrNotExist) {
-		if alive := h.Signal(0); alive == nil || errors.Is(alive, unix.EPERM) {
+	if gone(err) {
+		sent := h.Signal(0)
+		dead, err := h.isDead()
+		if hidden := err == nil && !dead && (sent == nil || errors.Is(sent, unix.EPERM)); hidden {
 			return fmt.Errorf("holding %v: it lives, but /proc does not show it (mounted with hidepid?): %w", h.id, targets.ErrUnsupported)
 		}
 		return fmt.Errorf("holding %v: %w", h.id, targets.ErrGone)
@@ -91,8 +92,8 @@ func (h *handle) Signal(sig syscall.Signal) error {
 // Exited waits in the network poller: no thread and no loop is spent on it. A
 // process that is dead already wins over a context that has ended already.
 func (h *handle) Exited(ctx context.Context) error {
-	dead := false
-	if err := h.control(func(fd int) { dead = readable(uintptr(fd)) }); err != nil {
+	dead, err := h.isDead()
+	if err != nil {
 		return fmt.Errorf("waiting for the end of %v: %w", h.id, err)
 	}
 	if dead {
@@ -107,6 +108,12 @@ func (h *handle) Exited(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// isDead looks, without waiting.
+func (h *handle) isDead() (dead bool, err error) {
+	err = h.control(func(fd int) { dead = readable(uintptr(fd)) })
+	return dead, err
 }
 
 // start makes a goroutine that lives until the process is dead or h is closed.

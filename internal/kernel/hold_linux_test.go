@@ -199,6 +199,16 @@ func TestProcessesAreListedWithWhoTheyAre(t *testing.T) {
 	}
 }
 
+func TestTheStartOfAProcessIsDatedToATick(t *testing.T) {
+	before := time.Now()
+	cmd := child(t)
+	after := time.Now()
+	lo, hi, err := Began(identity(t, cmd.Process.Pid))
+	if err != nil || lo.After(after) || hi.Before(before) || hi.Sub(lo) < tick || hi.Sub(lo) > time.Second {
+		t.Errorf("started within %v to %v, want one that meets %v to %v, %v", lo, hi, before, after, err)
+	}
+}
+
 func TestBootClockAndMemoryCanBeRead(t *testing.T) {
 	a, err := BootID()
 	if err != nil || len(a) != 36 {

@@ -52,6 +52,11 @@ func BootID() (string, error) { return "", unsupported("reading the boot id") }
 // Monotonic needs CLOCK_MONOTONIC.
 func Monotonic() (time.Duration, error) { return 0, unsupported("reading the monotonic clock") }
 
+// Began needs /proc.
+func Began(targets.ProcID) (lo, hi time.Time, err error) {
+	return lo, hi, unsupported("dating the start of a process")
+}
+
 // Missing needs capabilities(7).
 func Missing(caps ...Cap) ([]Cap, error) { return caps, unsupported("reading capabilities") }
 

@@ -14,10 +14,13 @@ import (
 	"github.com/dapple-drills/dapple/targets"
 )
 
-// ReadStat reads /proc/PID/stat. The error wraps fs.ErrNotExist if there is no
+// ReadStat reads /proc/PID/stat. The error wraps targets.ErrGone if there is no
 // such process.
 func ReadStat(pid int) (Stat, error) {
 	data, err := read(procFile(pid, "stat"))
+	if gone(err) {
+		return Stat{}, fmt.Errorf("pid %d: %w: %w", pid, targets.ErrGone, err)
+	}
 	if err != nil {
 		return Stat{}, err
 	}
@@ -27,9 +30,6 @@ func ReadStat(pid int) (Stat, error) {
 // Identity returns the identity of the process that has the number pid now.
 func Identity(pid int) (targets.ProcID, error) {
 	s, err := ReadStat(pid)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fmt.Errorf("pid %d: %w", pid, targets.ErrGone)
-	}
 	return targets.ProcID{PID: s.PID, Start: s.Start}, err
 }
 

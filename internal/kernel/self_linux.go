@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dapple-drills/dapple/targets"
 )
 
 // BootID is random per boot (random(4)): with another one, no pid, no mount and
@@ -28,6 +30,23 @@ func Monotonic() (time.Duration, error) {
 		return 0, fmt.Errorf("reading the monotonic clock: %w", err)
 	}
 	return time.Duration(ts.Nano()), nil
+}
+
+// tick is the unit of start times in /proc (USER_HZ, 100 on every Linux that Go
+// runs on; proc(5), sysconf(_SC_CLK_TCK)).
+const tick = 10 * time.Millisecond
+
+// Began is the interval on our clock within which the process was started: the
+// kernel keeps that to one tick.
+func Began(id targets.ProcID) (lo, hi time.Time, err error) {
+	var up unix.Timespec
+	before := time.Now()
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return lo, hi, fmt.Errorf("reading the time since boot: %w", err)
+	}
+	after := time.Now()
+	age := time.Duration(up.Nano()) - time.Duration(id.Start)*tick
+	return before.Add(-age), after.Add(tick - age), nil
 }
 
 // Missing returns those of caps that this process does not have in effect.
