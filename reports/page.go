@@ -115,7 +115,7 @@ type builder struct {
 func (b *builder) has(i int) bool { return b.here[i] }
 
 func (b *builder) refs(events []int) refs {
-	const shown = 4
+	const shown = 3
 	var r refs
 	for _, i := range events[:min(len(events), shown)] {
 		r.Shown = append(r.Shown, ref{i, b.here[i]})

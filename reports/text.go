@@ -182,7 +182,7 @@ func (t *textWriter) trial(rec *drills.Record, v *trialView) {
 		head = fmt.Sprintf("trial %d: ", v.T.N)
 	}
 	t.wrap("", head+joinWords(" · ", word(v.T.Verdict), trialHead(v.T)))
-	if v.T.Reason != "" && sentenceCase(v.T.Reason) != sentence(rec) {
+	if v.T.Reason != "" && len(rec.Trials) > 1 { // of a single one it stands on top
 		t.wrap("  ", sentenceCase(v.T.Reason))
 	}
 	t.fall(rec, v.T)

@@ -45,8 +45,8 @@ type pageSplit struct {
 func (b *builder) trial(v *trialView, c *chosen) pageTrial {
 	t := v.T
 	p := pageTrial{T: t, Word: word(t.Verdict), Head: trialHead(t), Events: pageEvents(c), Hidden: c.left()}
-	if p.Reason = sentenceCase(t.Reason); len(b.run.Record.Trials) == 1 && p.Reason == sentence(&b.run.Record) {
-		p.Reason = "" // it stands at the top of the page already
+	if len(b.run.Record.Trials) > 1 { // of a single one it stands at the top of the page
+		p.Reason = sentenceCase(t.Reason)
 	}
 	p.Figures = b.figures(v)
 	for _, f := range waterfall(&b.run.Record, t) {
