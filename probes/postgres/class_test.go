@@ -298,8 +298,9 @@ func (w *waiting) kill(t *testing.T, pid int) {
 	w.back(t)
 }
 
-// back waits until the server takes connections again.
+// back waits until the server has ended its sessions and takes new ones.
 func (w *waiting) back(t *testing.T) {
+	until(t, "the server to end its sessions", func() bool { return w.admin.Ping(always(t)) != nil })
 	until(t, "the server to be back", func() bool {
 		c, err := w.h.connect(t, 0)
 		return err == nil && c.Close(always(t)) == nil

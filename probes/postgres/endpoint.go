@@ -156,15 +156,11 @@ const stale = time.Second
 
 // to returns the endpoint of p's own server.
 func (s *System) to(ctx context.Context, p *place, inside bool) (*endpoint, error) {
-	addrs := p.addresses()
-	if len(addrs) == 0 {
-		addrs = p.refresh(ctx, time.Now().Add(-stale))
-		s.learn(p, addrs)
+	addr, err := s.Address(ctx, p.node)
+	if err != nil {
+		return nil, err
 	}
-	if len(addrs) == 0 {
-		return nil, fmt.Errorf("no address of %s is known", p.node.Name())
-	}
-	w := way{addrs[0], inside}
+	w := way{addr, inside}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e := p.ways[w]; e != nil {
@@ -184,6 +180,21 @@ func (s *System) to(ctx context.Context, p *place, inside bool) (*endpoint, erro
 	}
 	p.ways[w] = e
 	return e, nil
+}
+
+// Address is the address by which n is reached; a manager of PostgreSQL listens
+// on it too. It is looked up again once a second if n does not know it.
+func (s *System) Address(ctx context.Context, n targets.Node) (string, error) {
+	p := s.place(n)
+	addrs := p.addresses()
+	if len(addrs) == 0 {
+		addrs = p.refresh(ctx, time.Now().Add(-stale))
+		s.learn(p, addrs)
+	}
+	if len(addrs) == 0 {
+		return "", fmt.Errorf("no address of %s is known", n.Name())
+	}
+	return addrs[0], nil
 }
 
 // moved has the addresses looked up again after a dial failed.
