@@ -1,9 +1,11 @@
 package process
 
 import (
+	"os"
 	"os/exec"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/dapple-drills/dapple/internal/kernel"
@@ -25,6 +27,31 @@ func startOn(t *testing.T, run func(*exec.Cmd) error) (*exec.Cmd, targets.ProcID
 	return cmd, id
 }
 
+// startOnDyingThread starts cmd from a thread that ends at once.
+func startOnDyingThread(cmd *exec.Cmd) error {
+	done := make(chan error)
+	start := func() {
+		runtime.LockOSThread() // not unlocked: the thread ends with the goroutine
+		done <- cmd.Start()
+	}
+	go func() {
+		runtime.LockOSThread()
+		if syscall.Gettid() != os.Getpid() {
+			start()
+			return
+		}
+		// The first thread of a process is the one that Go does not end. While
+		// it is taken, the next goroutine is on another.
+		started := make(chan struct{})
+		go func() {
+			defer close(started)
+			start()
+		}()
+		<-started
+	}()
+	return <-done
+}
+
 func TestThreadsThatEndInTheKeeperDoNotKillItsMembers(t *testing.T) {
 	cmd, id := startOn(t, newSpawner().start)
 	defer func() {
@@ -34,15 +61,7 @@ func TestThreadsThatEndInTheKeeperDoNotKillItsMembers(t *testing.T) {
 
 	// The control: what is started from a thread that ends dies with it. If
 	// this did not hold, the test below could not fail.
-	onDyingThread := func(c *exec.Cmd) error {
-		done := make(chan error)
-		go func() {
-			runtime.LockOSThread() // not unlocked: the thread ends with the goroutine
-			done <- c.Start()
-		}()
-		return <-done
-	}
-	control, doomed := startOn(t, onDyingThread)
+	control, doomed := startOn(t, startOnDyingThread)
 	_ = control.Wait()
 	if alive(doomed) {
 		t.Fatal("PDEATHSIG does not work here")

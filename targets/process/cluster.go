@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/dapple-drills/dapple/targets"
 )
@@ -183,7 +184,7 @@ func (c *Cluster) Shutdown(ctx context.Context) error {
 	_, err := ask(ctx, filepath.Join(c.dir, socketFile), request{Do: "shutdown"})
 	if errors.Is(err, targets.ErrGone) {
 		// A keeper that was killed took its members along and left the files.
-		err = sweep(c.dir)
+		err = clearDir(ctx, c.dir)
 	}
 	err = errors.Join(err, c.letGo())
 	if c.reaped != nil {
@@ -194,6 +195,27 @@ func (c *Cluster) Shutdown(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// clearDir sweeps dir, whose keeper does not answer any more: as soon as it does
+// not hold its lock any more, which the kernel takes from it a little later than
+// its socket.
+func clearDir(ctx context.Context, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, killGrace)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		held, err := sweep(dir)
+		if !held {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("clearing %s: its keeper does not answer, and holds its lock: %w", dir, context.Cause(ctx))
+		}
+	}
 }
 
 // letGo closes the lifeline: the keeper ends by itself.
@@ -219,28 +241,29 @@ func Sweep(parent, prefix string) error {
 	var errs []error
 	for _, e := range entries {
 		if e.IsDir() && strings.HasPrefix(e.Name(), prefix) {
-			errs = append(errs, sweep(filepath.Join(parent, e.Name())))
+			_, err := sweep(filepath.Join(parent, e.Name()))
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // sweep removes dir if a keeper made it and no keeper holds it.
-func sweep(dir string) error {
+func sweep(dir string) (held bool, err error) {
 	info, err := os.Stat(filepath.Join(dir, lockFile))
 	if err != nil {
-		return nil // gone, not a keeper's, not ours to look into, or not yet a keeper's
+		return false, nil // gone, not a keeper's, not ours to look into, or not yet a keeper's
 	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Getuid() {
-		return nil
+		return false, nil
 	}
 	lock, err := takeLock(dir)
 	if err != nil {
-		return nil // its keeper lives
+		return true, nil // its keeper lives
 	}
 	defer lock.Close()
 	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("removing %s, which a cluster left behind: %w", dir, err)
+		return false, fmt.Errorf("removing %s, which a cluster left behind: %w", dir, err)
 	}
-	return nil
+	return false, nil
 }

@@ -245,13 +245,13 @@ func Open(ctx context.Context, dir string) (*Cluster, error) {
 func made(kept *process.Cluster, a about) *Cluster {
 	c := &Cluster{Nodes: kept.Nodes(), kept: kept}
 	c.Extra = map[string]string{"heartbeat-interval": a.Heartbeat, "election-timeout": a.Election}
-	var named []string
+	var named, logs []string
 	for i, n := range c.Nodes {
 		named = append(named, n.Name()+"="+a.Clients[i])
-		c.Extra["log."+n.Name()] = kept.Log(n.Name())
+		logs = append(logs, n.Name()+"="+kept.Log(n.Name()))
 		c.System.Nodes.Hosts = append(c.System.Nodes.Hosts, scenarios.HostNode{Name: n.Name(), URL: a.Clients[i]})
 	}
-	c.Extra["endpoints"] = strings.Join(named, ",")
+	c.Extra["endpoints"], c.Extra["logs"] = strings.Join(named, ","), strings.Join(logs, ",")
 
 	detection, rto := scenarios.Duration(3*time.Second), scenarios.Duration(10*time.Second)
 	writes, never := int64(0), scenarios.Never(true)
