@@ -163,7 +163,7 @@ func TestASystemThatFailsWhileSteadyIsNotDrilled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()
 		go func() {
-			_ = wait(t.Context(), 500*time.Millisecond)
+			_ = wait(t.Context(), 300*time.Millisecond)
 			w.set(true)
 		}()
 		rec, err := Run(t.Context(), w.plan(t))

@@ -162,7 +162,7 @@ func (v *Preview) expect(ctx context.Context, p *Plan) error {
 		return nil
 	}
 	s := p.Steps[0]
-	ranges, failover, ok, err := e.Expect(ctx, probes.Cause{Injector: s.Inject, Params: s.Params, Roles: s.On, For: s.For.D()})
+	ranges, failover, ok, err := e.Expect(ctx, probes.Cause{Injector: s.Inject, Params: s.Params, Roles: v.rolesOf(0), For: s.For.D()})
 	if err != nil {
 		return fmt.Errorf("predict from the settings: %w", err)
 	}
@@ -176,6 +176,15 @@ func (v *Preview) expect(ctx context.Context, p *Plan) error {
 	}
 	v.compare(p)
 	return nil
+}
+
+// rolesOf is what the nodes of a step's faults say that they are.
+func (v *Preview) rolesOf(step int) []string {
+	var roles []string
+	for _, f := range v.Steps[step].Faults {
+		roles = append(roles, string(v.Roles[f.Node].Role))
+	}
+	return roles
 }
 
 // compare tells before the drill what the settings already say of the

@@ -25,14 +25,22 @@ func (t *trial) settle(ctx context.Context) error {
 		if err := wait(ctx, settleLook); err != nil {
 			return err
 		}
-		if settled(t.judge().Metrics) {
+		if t.settled(t.judge().Metrics) {
 			return nil
 		}
 	}
 	return nil
 }
 
-func settled(m verdict.Metrics) bool {
+// settled says whether everything is as it was, and no client has met an outage
+// for the time that the scenario calls stable.
+func (t *trial) settled(m verdict.Metrics) bool {
+	now := ms(t.rec.Since(time.Now()))
+	for _, o := range m.Outages {
+		if now-o.At[1] < ms(t.p.Scenario.StableFor.D()) {
+			return false
+		}
+	}
 	return m.Stable != nil && m.Full != nil && m.Rejoin != nil && m.Redundancy != nil
 }
 

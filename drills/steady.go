@@ -19,39 +19,27 @@ const tick = 50 * time.Millisecond
 // errUnsteady is why a trial was not begun.
 var errUnsteady = errors.New("the system is not in its steady state")
 
-// steady returns nil once the hypothesis has held for the scenario's time. A
-// system that never comes to rest, or that leaves it again, is not drilled: what
-// it would show is not what the scenario declares.
+// steady returns nil once the hypothesis has held for the scenario's time without
+// a break. A system that does not come to rest, or that loses a node once it was
+// whole, is not drilled: what it would show is not what the scenario declares.
 func (t *trial) steady(ctx context.Context) error {
 	t.phase("steady")
-	if err := t.settleIn(ctx); err != nil {
-		return err
-	}
-	t.watch.takeFailures()
-	end := time.Now().Add(t.p.Scenario.Steady.D())
-	for time.Now().Before(end) {
-		if err := wait(ctx, tick); err != nil {
-			return err
-		}
-		if why := t.watch.wrong(t.p); why != "" {
-			return t.unsteady(why)
-		}
-		if n, last := t.watch.takeFailures(); n > 0 {
-			return t.unsteady(last)
-		}
-	}
-	return nil
-}
-
-func (t *trial) settleIn(ctx context.Context) error {
-	end := time.Now().Add(warmup)
-	for {
-		why := t.watch.wrong(t.p)
-		if why == "" {
+	held := t.p.Scenario.Steady.D()
+	var since time.Time // when the hypothesis began to hold; zero: it does not
+	end := time.Now().Add(warmup + held)
+	for whole := false; ; {
+		why, lost := t.watch.wrong(t.p, t.rec.Since(time.Now()))
+		switch {
+		case lost && whole:
+			return t.unsteady(why) // a node died by itself: nothing is added to that
+		case why != "" && time.Now().After(end):
+			return t.unsteady(fmt.Sprintf("not for %v within %v: %s", held, warmup+held, why))
+		case why != "":
+			since = time.Time{}
+		case since.IsZero():
+			since, whole = time.Now(), true
+		case time.Since(since) >= held && t.watch.outage(t.rec.Since(time.Now())) == 0:
 			return nil
-		}
-		if time.Now().After(end) {
-			return t.unsteady(fmt.Sprintf("not within %v: %s", warmup, why))
 		}
 		if err := wait(ctx, tick); err != nil {
 			return err

@@ -52,24 +52,26 @@ func bind(ctx context.Context, g *globals, io stdio, f drillFlags, files drillFi
 }
 
 // bindForPlan is bind without a run directory.
-func bindForPlan(ctx context.Context, g *globals, io stdio, f drillFlags, files drillFiles) (b *bound, err error) {
-	log, err := newLog(g, io)
-	if err != nil {
-		return nil, err
+func bindForPlan(ctx context.Context, g *globals, io stdio, f drillFlags, files drillFiles) (*bound, error) {
+	b := &bound{g: g, io: io}
+	if err := b.bind(ctx, f, files); err != nil {
+		return nil, errors.Join(err, b.end(ctx))
 	}
-	b = &bound{g: g, io: io}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, b.end(ctx))
-		}
-	}()
+	return b, nil
+}
+
+func (b *bound) bind(ctx context.Context, f drillFlags, files drillFiles) error {
+	log, err := newLog(b.g, b.io)
+	if err != nil {
+		return err
+	}
 	system, data, nodes, err := b.system(ctx, files)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	files.scenario, system = files.scenario.WithDefaults(), system.WithDefaults()
 	if err := scenarios.CheckPair(files.scenario, system); err != nil {
-		return nil, usage(err)
+		return usage(err)
 	}
 	p := &drills.Plan{
 		Run: f.run, Scenario: files.scenario, Target: system,
@@ -84,12 +86,12 @@ func bindForPlan(ctx context.Context, g *globals, io stdio, f drillFlags, files 
 		p.Seed = rand.Int64()
 	}
 	if err := b.steps(); err != nil {
-		return nil, usage(err)
+		return usage(err)
 	}
 	if err := b.open(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	return b, b.places()
+	return b.places()
 }
 
 // system opens the nodes of the system file, or has the built-in cluster.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/dapple-drills/dapple/internal/diag"
 	"github.com/dapple-drills/dapple/scenarios"
 	"github.com/dapple-drills/dapple/scenarios/library"
+	"github.com/dapple-drills/dapple/targets/testcluster"
 )
 
 // clusterPrefix marks a --on that is a built-in cluster.
@@ -46,10 +48,25 @@ func loadFiles(f drillFlags) (drillFiles, error) {
 	if err := errors.Join(err, serr); err != nil {
 		return d, usage(err)
 	}
+	if err := d.kindFits(); err != nil {
+		return d, usage(err)
+	}
 	if f.trials > 0 {
 		d.scenario.Trials = f.trials
 	}
 	return d, nil
+}
+
+// kindFits finds before a built-in cluster is started that it is not what the
+// scenario is for.
+func (d drillFiles) kindFits() error {
+	want := d.scenario.Requires.Kind
+	for _, c := range testcluster.Names() {
+		if c.Name == d.cluster && len(want) > 0 && !slices.Contains(want, c.Kind) {
+			return fmt.Errorf("the scenario %s is for %s, and the cluster %s is of kind %s", d.scenarioName, strings.Join(want, ", "), c.Name, c.Kind)
+		}
+	}
+	return nil
 }
 
 // loadSystem reads the system file of --on, or finds that it is a built-in

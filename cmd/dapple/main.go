@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -80,7 +81,17 @@ everything was reverted; 5 inconclusive or invalid; 6 a fault or a trace of one
 is still in place, and a person must act.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          cobra.ArbitraryArgs,
+	}
+	root.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		err := fmt.Errorf("unknown command %q", args[0])
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			return usage(diag.Hint(err, "did you mean "+strings.Join(near, ", ")+"?"))
+		}
+		return usage(diag.Hint(err, "dapple --help lists them"))
 	}
 	root.SetIn(io.in)
 	root.SetOut(io.out)

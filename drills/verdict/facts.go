@@ -254,7 +254,7 @@ func (f *facts) readOldWriter(before time.Duration) {
 			continue
 		}
 		for _, r := range f.streams[name] {
-			if !success(r.value()) || r.first.At.Lo > before {
+			if !success(r.value()) || r.first.At.Hi > before { // what came back later may be of the new lineage
 				continue
 			}
 			if last == nil || r.first.At.Lo > last.At.Lo {

@@ -5,6 +5,7 @@ package all
 import (
 	"github.com/dapple-drills/dapple/probes"
 	"github.com/dapple-drills/dapple/probes/etcd"
+	"github.com/dapple-drills/dapple/probes/patroni"
 	"github.com/dapple-drills/dapple/probes/postgres"
 )
 
@@ -12,6 +13,7 @@ import (
 func Kinds() []probes.Kind {
 	return []probes.Kind{
 		etcd.Kind,
+		patroni.Kind,
 		postgres.Kind,
 	}
 }

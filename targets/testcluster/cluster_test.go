@@ -3,7 +3,6 @@ package testcluster_test
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -286,62 +285,5 @@ func TestAReplicaThatWasPutDownRejoinsWhenItIsStarted(t *testing.T) {
 	}
 	if err := c.Ready(t.Context()); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestAClusterThatStaysIsFoundListedAndRemoved(t *testing.T) {
-	me, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Short: a unix socket's path may have 107 bytes.
-	dir, err := os.MkdirTemp("/tmp", "dapple-tc-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	o := testcluster.Options{Dir: dir, Lifetime: testcluster.Stays, Keeper: []string{me, "keeper"}, Member: []string{me, "etcd-member"}}
-	if _, err := testcluster.Find(t.Context(), "etcd", o); !errors.Is(err, testcluster.ErrNotUp) {
-		t.Errorf("before: got %v, want that it is not up", err)
-	}
-	c, err := testcluster.Start(t.Context(), "etcd", o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := testcluster.Down(context.WithoutCancel(t.Context()), "etcd", o); !errors.Is(err, testcluster.ErrNotUp) {
-			t.Errorf("after it was removed: got %v", err)
-		}
-	})
-	if err := c.Stop(t.Context()); err != nil { // it is to stay
-		t.Fatal(err)
-	}
-	if _, err := testcluster.Start(t.Context(), "etcd", o); !errors.Is(err, testcluster.ErrUp) {
-		t.Errorf("a second of one name: got %v, want that it is up", err)
-	}
-	again, err := testcluster.Find(t.Context(), "etcd", o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if again.System.Clients.DSN != c.System.Clients.DSN || len(again.Nodes) != 3 || again.Ready(t.Context()) != nil {
-		t.Errorf("found %+v, want %+v", again.System, c.System)
-	}
-	all, err := testcluster.List(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	i := slices.IndexFunc(all, func(s testcluster.Status) bool { return s.Name == "etcd" && s.Lifetime == testcluster.Stays })
-	if i < 0 || all[i].Running != 3 || all[i].Parts != 3 {
-		t.Errorf("listed %+v, want etcd with 3 of 3 running", all)
-	}
-	if err := testcluster.Down(t.Context(), "etcd", o); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := testcluster.Find(t.Context(), "etcd", o); !errors.Is(err, testcluster.ErrNotUp) {
-		t.Errorf("afterwards: got %v, want that it is not up", err)
 	}
 }

@@ -23,7 +23,7 @@ type etcd struct {
 
 func etcdKinds() []kind {
 	make := func(name, summary string, e etcd) kind {
-		return kind{Info: Info{Name: name, Summary: summary, Objectives: etcdObjectives()}, start: e.start, find: e.find, down: e.down}
+		return kind{Info: Info{Name: name, Kind: "etcd", Summary: summary, Objectives: etcdObjectives()}, start: e.start, find: e.find, down: e.down}
 	}
 	return []kind{
 		make("etcd", "3 x etcd, child processes on loopback; no Docker, no root", etcd{func(o embedded.Options) embedded.Options { return o }}),

@@ -79,7 +79,7 @@ func patroniKinds() []kind {
 	const what = "3 x (Patroni 4 + PostgreSQL 17), 3 x etcd, HAProxy, ttl 30 s"
 	make := func(name, summary string, v patroni) kind {
 		return kind{
-			Info:  Info{Name: name, Summary: what + "; " + summary, Objectives: leaseObjectives()},
+			Info:  Info{Name: name, Kind: "patroni", Summary: what + "; " + summary, Objectives: leaseObjectives()},
 			start: v.start, find: v.find, down: downContainers,
 		}
 	}

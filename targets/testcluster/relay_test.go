@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +48,9 @@ func relayed(t *testing.T, delay time.Duration) (*docker.Node, func() net.Conn) 
 	}
 	name := "dapple-test-relay-" + newID(4)
 	script := fmt.Sprintf("/usr/local/lib/dapple/wal-relay 5433 127.0.0.1:5432 %v & exec python3 -c '%s'", delay.Seconds(), echo)
-	made, err := e.API().ContainerCreate(t.Context(), &container.Config{Image: image, Cmd: []string{"sh", "-c", script}}, &container.HostConfig{}, nil, nil, name)
+	made, err := e.API().ContainerCreate(t.Context(), &container.Config{
+		Image: image, Cmd: []string{"sh", "-c", script}, Labels: map[string]string{"dapple.testrun": os.Getenv("DAPPLE_TEST_RUN")},
+	}, &container.HostConfig{}, nil, nil, name)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,6 +110,7 @@ func (c *Cluster) Stop(ctx context.Context) error {
 // An Info is what a built-in cluster is.
 type Info struct {
 	Name       string
+	Kind       string // of the system
 	Summary    string
 	Objectives scenarios.Objectives
 }
