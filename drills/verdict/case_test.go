@@ -35,7 +35,7 @@ func TestCasesAreJudgedAsTheirAuthorsWant(t *testing.T) {
 	}
 }
 
-func readCase(t *testing.T, file string) (verdict.Input, []string) {
+func readCase(t testing.TB, file string) (verdict.Input, []string) {
 	t.Helper()
 	a, err := txtar.ParseFile(file)
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -143,128 +142,43 @@ func (j *judge) findDetected(changes timeline.Timeline) instant {
 	return j.wide(firstSign(signs))
 }
 
-// firstSign bounds the first of several signs. Where observers tell of the same
-// change (the same leader, at times that overlap), they bound one moment from
-// several sides.
+// A sign is one moment, seen in one or more events.
+type sign struct {
+	instant
+	of timeline.Event
+}
+
+// tellsToo says whether e is about the same moment: the control plane getting the
+// same leader, at times that overlap.
+func (s sign) tellsToo(e timeline.Event) bool {
+	return s.of.Kind == timeline.Leader && e.Kind == timeline.Leader && s.of.Node == e.Node &&
+		s.at.Lo <= e.At.Hi && e.At.Lo <= s.at.Hi
+}
+
+// firstSign bounds the first of several signs. Observers that tell of the same
+// moment bound it from several sides; any other may have come before.
 func firstSign(es []timeline.Event) instant {
-	var signs []instant
-	var nodes []string
+	es = slices.Clone(es)
 	slices.SortStableFunc(es, func(a, b timeline.Event) int { return cmp.Compare(a.At.Hi, b.At.Hi) })
+	var signs []sign
 	for _, e := range es {
-		i := -1
-		if e.Kind == timeline.Leader {
-			i = slices.IndexFunc(signs, func(s instant) bool { return s.at.Lo <= e.At.Hi && e.At.Lo <= s.at.Hi })
-			for i >= 0 && i < len(signs) && (nodes[i] != e.Node || signs[i].at.Lo > e.At.Hi || e.At.Lo > signs[i].at.Hi) {
-				i++
-			}
-		}
-		if i < 0 || i >= len(signs) {
-			node := "\x00" // of no leader: never the same change
-			if e.Kind == timeline.Leader {
-				node = e.Node
-			}
-			signs, nodes = append(signs, at(e.At, e)), append(nodes, node)
+		i := slices.IndexFunc(signs, func(s sign) bool { return s.tellsToo(e) })
+		if i < 0 {
+			signs = append(signs, sign{at(e.At, e), e})
 			continue
 		}
 		s := &signs[i]
 		s.at = timeline.Interval{Lo: max(s.at.Lo, e.At.Lo), Hi: min(s.at.Hi, e.At.Hi)}
 		s.events = append(s.events, e.I)
 	}
-	first := slices.MinFunc(signs, func(a, b instant) int { return cmp.Compare(a.at.Hi, b.at.Hi) })
-	for _, s := range signs {
+	first := signs[0].instant // the one with the smallest upper bound
+	for _, s := range signs[1:] {
 		if s.at.Lo < first.at.Lo {
 			first.at.Lo = s.at.Lo
 			first.events = append(first.events, s.events...)
 		}
 	}
 	return first
-}
-
-// An ack is the first success of a stream on the new lineage, with what was sent
-// last before it and was not yet served so.
-type ack struct {
-	by, node string
-	at       timeline.Interval
-	events   []int
-}
-
-// newAcks are the first acknowledgements on a newer lineage, per stream of
-// writes, earliest first.
-func (j *judge) newAcks() []ack {
-	var out []ack
-	for _, by := range j.writers() {
-		if a, ok := j.newAck(by); ok {
-			out = append(out, a)
-		}
-	}
-	slices.SortStableFunc(out, func(a, b ack) int { return cmp.Compare(a.at.Hi, b.at.Hi) })
-	return out
-}
-
-func (j *judge) newAck(by string) (ack, bool) {
-	var first *timeline.Event
-	for _, r := range j.writes(by) {
-		if success(r.value()) && j.isNew(r.first) && r.first.At.Hi >= j.since() && (first == nil || r.first.At.Hi < first.At.Hi) {
-			first = &r.first
-		}
-	}
-	if first == nil {
-		return ack{}, false
-	}
-	a := ack{by: by, node: nodeOf(*first), events: of(*first)}
-	a.at = timeline.Interval{Lo: j.since(), Hi: first.At.Hi}
-	var before *timeline.Event
-	for _, r := range j.writes(by) {
-		if success(r.value()) && j.isNew(r.first) {
-			continue
-		}
-		for _, e := range r.events() {
-			if e.At.Lo <= first.At.Lo && (before == nil || e.At.Lo > before.At.Lo) {
-				before = &e
-			}
-		}
-	}
-	if before != nil {
-		a.at.Lo = max(a.at.Lo, before.At.Lo)
-		a.events = append(a.events, before.I)
-	}
-	a.at.Lo = min(a.at.Lo, a.at.Hi)
-	return a, true
-}
-
-// isNew says whether a success is on a newer lineage than the one before the
-// fault.
-func (j *judge) isNew(e timeline.Event) bool {
-	newEpoch := e.Epoch != "" && j.oldEpoch != "" && newer(e.Epoch, j.oldEpoch)
-	if j.in.AnyNodeTakesWrites || j.in.MultiPrimary {
-		return newEpoch
-	}
-	n := nodeOf(e)
-	return newEpoch || n != "" && j.oldNode != "" && n != j.oldNode
-}
-
-// newer says whether epoch a is newer than b: where both are numbers by number,
-// else by being another.
-func newer(a, b string) bool {
-	x, errX := strconv.ParseUint(a, 10, 64)
-	y, errY := strconv.ParseUint(b, 10, 64)
-	if errX == nil && errY == nil {
-		return x > y
-	}
-	return a != b
-}
-
-// nodeOf is who took a write, also where only its stream tells.
-func nodeOf(e timeline.Event) string {
-	if e.Node != "" {
-		return e.Node
-	}
-	for _, p := range []string{"direct/", "old/"} {
-		if n, ok := strings.CutPrefix(e.By, p); ok {
-			return n
-		}
-	}
-	return ""
 }
 
 // findPromoted finds when the new primary first acknowledged a direct write; if

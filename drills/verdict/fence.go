@@ -3,7 +3,6 @@ package verdict
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -160,9 +159,13 @@ func (j *judge) unprovenAbsence() []string {
 	}
 	former := j.formerPrimaries()
 	for _, n := range j.nodes {
-		if slices.Contains(former, n) {
+		looks := segments(j.streams[string(timeline.Role)+" role/"+n])
+		switch {
+		case slices.Contains(former, n):
 			gaps = append(gaps, j.unprovenFence(n)...)
-		} else if len(j.streams[string(timeline.Role)+" role/"+n]) == 0 && !j.epochOnly() {
+		case len(looks) > 0:
+			j.split.events = append(j.split.events, looks[0].first.I, looks[len(looks)-1].last.I)
+		case !j.epochOnly():
 			gaps = append(gaps, "nobody asked "+n+" for its role")
 		}
 	}
@@ -198,22 +201,25 @@ func (j *judge) windowGap() string {
 // writes beside the new one.
 func (j *judge) unprovenFence(node string) []string {
 	var gaps []string
-	dead := j.deadSince(node)
-	if dead == nil {
+	if dead := j.deadSince(node); dead != nil {
+		j.split.events = append(j.split.events, dead.I)
+	} else {
 		gaps = append(gaps, j.oldSessionGap(node)...)
 	}
-	back, given := j.givenBack(node)
+	back, given := j.backEvent(node)
 	if !given {
 		return gaps
 	}
-	follows, ok := j.followsAfter(node, back)
+	follows, ok := j.followsAfter(node, back.At.Lo)
 	if !ok {
 		return append(gaps, node+" was not seen to follow the new lineage after it came back")
 	}
-	if !j.lookedBetween("role/"+node, timeline.Role, back, follows) {
+	j.split.events = append(j.split.events, back.I, follows.I)
+	between := timeline.Interval{Lo: back.At.Lo, Hi: follows.At.Hi}
+	if !j.lookedWithin(timeline.Role, "role/"+node, between) {
 		gaps = append(gaps, "nobody asked "+node+" for its role between its coming back and its following")
 	}
-	if !j.lookedBetween("direct/"+node, timeline.Write, back, follows) {
+	if !j.lookedWithin(timeline.Write, "direct/"+node, between) {
 		gaps = append(gaps, "no direct write was tried on "+node+" between its coming back and its following")
 	}
 	return gaps
@@ -233,57 +239,55 @@ func (j *judge) oldSessionGap(node string) []string {
 			return []string{fmt.Sprintf("the old session on %s ended at %s, before the revert: whether others could still write is not known", node, wordsOf(e.At.Hi))}
 		}
 	}
-	var first, last time.Duration = math.MaxInt64, -1
+	if len(rs) == 0 {
+		return []string{"there was no old session on " + node}
+	}
+	first, last := rs[0].earliest, rs[0].latest
 	for _, r := range rs {
 		for _, e := range r.events() {
-			first, last = min(first, e.At.Lo), max(last, e.At.Hi)
+			if e.At.Lo < first.At.Lo {
+				first = e
+			}
+			if e.At.Hi > last.At.Hi {
+				last = e
+			}
 		}
 	}
 	switch {
-	case len(rs) == 0:
-		return []string{"there was no old session on " + node}
-	case first > j.from.at.Lo:
+	case first.At.Lo > j.from.at.Lo:
 		return []string{"the old session on " + node + " was not opened before the fault"}
-	case last < until:
-		return []string{fmt.Sprintf("the old session on %s was last heard of at %s, before the revert", node, wordsOf(last))}
+	case last.At.Hi < until:
+		return []string{fmt.Sprintf("the old session on %s was last heard of at %s, before the revert", node, wordsOf(last.At.Hi))}
 	}
+	j.split.events = append(j.split.events, first.I, last.I)
 	return nil
 }
 
-// givenBack is when the node came back: restarted by anyone, or its fault
-// reverted.
-func (j *judge) givenBack(node string) (time.Duration, bool) {
-	back, ok := time.Duration(math.MaxInt64), false
-	for _, k := range []timeline.Kind{timeline.Restarted, timeline.FaultReverted} {
-		for _, e := range j.kinds[k] {
-			if e.Node == node && e.At.Hi >= j.from.at.Lo && e.At.Lo < back {
-				back, ok = e.At.Lo, true
-			}
-		}
-	}
-	return back, ok
-}
-
-// followsAfter is when the node was first seen to follow after t.
-func (j *judge) followsAfter(node string, t time.Duration) (time.Duration, bool) {
+// followsAfter is the first look after t at which the node followed.
+func (j *judge) followsAfter(node string, t time.Duration) (timeline.Event, bool) {
 	for _, r := range j.streams[string(timeline.Member)+" member/"+node] {
-		if r.value() == "following" && r.latest.At.Hi >= t {
-			for _, e := range []timeline.Event{r.first, r.latest} {
-				if e.At.Lo >= t {
-					return e.At.Hi, true
-				}
+		if r.value() != "following" {
+			continue
+		}
+		for _, e := range []timeline.Event{r.first, r.latest} {
+			if e.At.Lo >= t {
+				return e, true
 			}
 		}
 	}
-	return 0, false
+	return timeline.Event{}, false
 }
 
-// lookedBetween says whether the stream has a result that came between a and b,
-// or at most one period after b where the two are close.
-func (j *judge) lookedBetween(by string, k timeline.Kind, a, b time.Duration) bool {
+// justAfter is how much later than a node's following a look at it still counts
+// as one from before: where it follows at once, nothing can come in between.
+const justAfter = time.Second
+
+// lookedWithin says whether a stream has a result that came within at, or just
+// after; it is then part of the evidence.
+func (j *judge) lookedWithin(k timeline.Kind, by string, at timeline.Interval) bool {
 	for _, r := range j.streams[string(k)+" "+by] {
-		lo, hi := r.first.At.Lo, r.latest.At.Hi
-		if lo <= b+time.Second && hi >= a {
+		if r.first.At.Lo <= at.Hi+justAfter && r.latest.At.Hi >= at.Lo {
+			j.split.events = append(j.split.events, r.first.I, r.latest.I)
 			return true
 		}
 	}

@@ -192,8 +192,7 @@ type state struct {
 func (j *judge) lasting(s state, bs []bucket) *Metric {
 	end := 0
 	for i := range bs {
-		for end < len(bs) && bs[end].at.Hi-bs[i].at.Lo < s.lasts {
-			end++
+		for end = max(end, i); end < len(bs) && bs[end].at.Hi-bs[i].at.Lo < s.lasts; end++ {
 		}
 		if end == len(bs) {
 			break

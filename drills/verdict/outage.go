@@ -20,7 +20,8 @@ const leastHang = 50 * time.Millisecond
 
 // An op is one write of a client stream as the outage sees it.
 type op struct {
-	inv, ret time.Duration
+	inv, ret time.Duration // of a success inv is at most the usual time before ret
+	sent     time.Duration // the earliest at which a success may have been served
 	served   bool
 	waited   bool // it stands for a request that was answered, but only after waiting
 	e        timeline.Event
@@ -34,8 +35,9 @@ type cover struct{ lo, hi, gap time.Duration }
 type clientView struct {
 	by, class string
 	outages   []outage
-	densest   time.Duration // the longest gap between successes that was no outage
+	densest   time.Duration // the longest gap within a row of successes
 	gapEvents []int
+	hiccups   []outage // too short to be outages
 }
 
 // An outage is one time without service for one stream.
@@ -55,10 +57,13 @@ func (j *judge) view(by string) clientView {
 	for _, group := range groups(failed, served, covers) {
 		o := j.outageOf(group, served)
 		onlyWaited := !slices.ContainsFunc(group.ops, func(x op) bool { return !x.waited })
-		if o.span.Hi < j.from.at.Lo || onlyWaited && o.took.Lo < leastHang {
-			continue
+		switch {
+		case o.span.Hi < j.from.at.Lo:
+		case onlyWaited && o.took.Lo < leastHang:
+			v.hiccups = append(v.hiccups, o)
+		default:
+			v.outages = append(v.outages, o)
 		}
-		v.outages = append(v.outages, o)
 	}
 	j.isolated(&v, failed, covers)
 	j.silence(&v, served, failed)
@@ -68,23 +73,24 @@ func (j *judge) view(by string) clientView {
 
 // ops are the writes of a stream, by the time at which they were sent. A success
 // that waited far longer than usual is two: a request that was not served when
-// it was sent and not until its answer, and a success at its answer.
+// it was sent and not until answers began to come, and a success at its answer.
 func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cover) {
 	usual := j.usualLatency(by)
 	for _, r := range j.writes(by) {
 		ok := success(r.value())
 		for _, e := range r.events() {
-			x := op{inv: e.At.Lo, ret: e.At.Hi, served: ok, e: e}
-			switch {
-			case !ok:
+			x := op{inv: e.At.Lo, ret: e.At.Hi, sent: e.At.Lo, served: ok, e: e}
+			if !ok {
 				failed = append(failed, x)
-			case x.ret-x.inv > usual.limit:
-				x.inv = x.ret - usual.most
-				served = append(served, x)
-				failed = append(failed, op{inv: e.At.Lo, ret: x.inv, waited: true, e: e}, op{inv: x.inv, ret: x.inv, waited: true, e: e})
-			default:
-				served = append(served, x)
+				continue
 			}
+			x.inv = max(x.inv, x.ret-usual.most)
+			if e.At.Width() > usual.limit {
+				x.sent = x.inv
+				still := max(e.At.Lo, r.first.At.Hi-usual.most) // nothing of the run had come back then
+				failed = append(failed, op{inv: e.At.Lo, ret: still, waited: true, e: e}, op{inv: still, ret: still, waited: true, e: e})
+			}
+			served = append(served, x)
 		}
 		if ok && r.n > 1 {
 			covers = append(covers, cover{max(r.first.At.Lo, r.first.At.Hi-usual.most), r.latest.At.Lo, r.gap})
@@ -215,7 +221,7 @@ func (j *judge) outageOf(g group, served []op) outage {
 	after, _ := slices.BinarySearchFunc(served, first.inv, func(x op, t time.Duration) int { return cmp.Compare(x.inv, t) })
 	if after > 0 {
 		before := served[after-1]
-		o.span.Lo = before.inv
+		o.span.Lo = min(before.sent, first.inv)
 		o.events = append(o.events, before.e.I)
 	}
 	for i := range served[after:] {
@@ -237,7 +243,7 @@ func (j *judge) outageOf(g group, served []op) outage {
 			until = r.At.Lo
 		}
 	}
-	o.took = timeline.Interval{Lo: proven(g.steps, until), Hi: o.span.Width()}
+	o.took = timeline.Interval{Lo: min(proven(g.steps, until), o.span.Width()), Hi: o.span.Width()}
 	j.widen(&o, first.inv, last.inv)
 	return o
 }
@@ -297,7 +303,7 @@ func (j *judge) silence(v *clientView, served, failed []op) {
 	if last.e.Kind == "" || !last.served || quiet <= max(time.Second, 4*v.densest) {
 		return
 	}
-	span := timeline.Interval{Lo: last.inv, Hi: max(j.end, j.sent)}
+	span := timeline.Interval{Lo: last.sent, Hi: max(j.end, j.sent)}
 	v.outages = append(v.outages, outage{
 		took: timeline.Interval{Hi: span.Width()}, span: span, events: of(last.e), censored: true,
 		why: "the stream fell silent: nobody knows how it fared",

@@ -6,8 +6,8 @@ import "github.com/dapple-drills/dapple/drills/timeline"
 type Outcome string
 
 const (
-	Met           Outcome = "met"
-	Missed        Outcome = "missed"
+	Met           Outcome = "met"          // proven to hold
+	Missed        Outcome = "missed"       // proven not to
 	Unproven      Outcome = "inconclusive" // the measurement could not tell
 	Informational Outcome = "reported"     // no objective was declared: nothing is judged
 )
@@ -16,8 +16,8 @@ const (
 type Verdict string
 
 const (
-	Pass         Verdict = "pass"
-	Fail         Verdict = "fail"
+	Pass         Verdict = "pass"         // every objective was met
+	Fail         Verdict = "fail"         // one was proven missed
 	Inconclusive Verdict = "inconclusive" // measured, but too coarsely, or nothing was at risk
 	Invalid      Verdict = "invalid"      // the drill did not happen as declared
 	Aborted      Verdict = "aborted"      // a guardrail or a person ended it

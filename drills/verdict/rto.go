@@ -69,24 +69,29 @@ func (v clientView) sums() []sum {
 	return out
 }
 
-// worst is the metric of the longest. Without any it is 0, up to the longest gap
-// between successes: that is how short an outage the probes could have missed.
+// worst is the metric of the longest.
 func (j *judge) worst(sums []sum) *Metric {
 	if len(sums) == 0 {
-		var gap time.Duration
-		var events []int
-		for _, v := range j.clients {
-			if v.densest >= gap {
-				gap, events = v.densest, v.gapEvents
-			}
-		}
-		return &Metric{HiMS: timeline.MS(gap), Events: indexes(events)}
+		sums = j.hiccups()
 	}
 	byHi := slices.MaxFunc(sums, func(a, b sum) int { return cmp.Compare(a.took.Hi, b.took.Hi) })
 	byLo := slices.MaxFunc(sums, func(a, b sum) int { return cmp.Compare(a.took.Lo, b.took.Lo) })
 	m := &Metric{LoMS: timeline.MS(byLo.took.Lo), HiMS: timeline.MS(byHi.took.Hi), Events: indexes(byHi.events, byLo.events)}
 	m.Censored = slices.ContainsFunc(sums, func(s sum) bool { return s.censored })
 	return m
+}
+
+// hiccups stand in where there was no outage: that is how short one the probes
+// could have missed.
+func (j *judge) hiccups() []sum {
+	var out []sum
+	for _, v := range j.clients {
+		out = append(out, sum{took: timeline.Interval{Hi: v.densest}, events: v.gapEvents})
+		for _, o := range v.hiccups {
+			out = append(out, sum{took: o.took, events: o.events})
+		}
+	}
+	return out
 }
 
 func (j *judge) judgeRTO() {

@@ -1,0 +1,97 @@
+package verdict
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/dapple-drills/dapple/drills/timeline"
+)
+
+// An ack is the first success of a stream on the new lineage, with what was sent
+// last before it and was not yet served so.
+type ack struct {
+	by, node string
+	at       timeline.Interval
+	events   []int
+}
+
+// newAcks are the first acknowledgements on a newer lineage, per stream of
+// writes, earliest first.
+func (j *judge) newAcks() []ack {
+	var out []ack
+	for _, by := range j.writers() {
+		if a, ok := j.newAck(by); ok {
+			out = append(out, a)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b ack) int { return cmp.Compare(a.at.Hi, b.at.Hi) })
+	return out
+}
+
+func (j *judge) newAck(by string) (ack, bool) {
+	var first *timeline.Event
+	for _, r := range j.writes(by) {
+		if success(r.value()) && j.isNew(r.first) && r.first.At.Hi >= j.since() && (first == nil || r.first.At.Hi < first.At.Hi) {
+			first = &r.first
+		}
+	}
+	if first == nil {
+		return ack{}, false
+	}
+	a := ack{by: by, node: nodeOf(*first), events: of(*first)}
+	a.at = timeline.Interval{Lo: j.since(), Hi: first.At.Hi}
+	var before *timeline.Event
+	for _, r := range j.writes(by) {
+		if success(r.value()) && j.isNew(r.first) {
+			continue
+		}
+		for _, e := range r.events() {
+			if e.At.Lo <= first.At.Lo && (before == nil || e.At.Lo > before.At.Lo) {
+				before = &e
+			}
+		}
+	}
+	if before != nil {
+		a.at.Lo = max(a.at.Lo, before.At.Lo)
+		a.events = append(a.events, before.I)
+	}
+	a.at.Lo = min(a.at.Lo, a.at.Hi)
+	return a, true
+}
+
+// isNew says whether a success is on a newer lineage than the one before the
+// fault.
+func (j *judge) isNew(e timeline.Event) bool {
+	newEpoch := e.Epoch != "" && j.oldEpoch != "" && newer(e.Epoch, j.oldEpoch)
+	if j.in.AnyNodeTakesWrites || j.in.MultiPrimary {
+		return newEpoch
+	}
+	n := nodeOf(e)
+	return newEpoch || n != "" && j.oldNode != "" && n != j.oldNode
+}
+
+// newer says whether epoch a is newer than b: where both are numbers by number,
+// else by being another.
+func newer(a, b string) bool {
+	x, errX := strconv.ParseUint(a, 10, 64)
+	y, errY := strconv.ParseUint(b, 10, 64)
+	if errX == nil && errY == nil {
+		return x > y
+	}
+	return a != b
+}
+
+// nodeOf is who took a write, also where only its stream tells.
+func nodeOf(e timeline.Event) string {
+	if e.Node != "" {
+		return e.Node
+	}
+	for _, p := range []string{"direct/", "old/"} {
+		if n, ok := strings.CutPrefix(e.By, p); ok {
+			return n
+		}
+	}
+	return ""
+}
