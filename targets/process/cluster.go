@@ -182,24 +182,28 @@ func (c *Cluster) Nodes() []targets.Node {
 // keeper is gone too. A cluster that is gone already is no error.
 func (c *Cluster) Shutdown(ctx context.Context) error {
 	_, err := ask(ctx, filepath.Join(c.dir, socketFile), request{Do: "shutdown"})
-	if errors.Is(err, targets.ErrGone) {
-		// A keeper that was killed took its members along and left the files.
-		err = clearDir(ctx, c.dir)
+	gone := errors.Is(err, targets.ErrGone)
+	if gone {
+		err = nil
 	}
 	err = errors.Join(err, c.letGo())
 	if c.reaped != nil {
 		select {
 		case <-c.reaped:
 		case <-ctx.Done():
-			err = errors.Join(err, fmt.Errorf("waiting for the keeper of %s: %w", c.dir, context.Cause(ctx)))
+			return errors.Join(err, fmt.Errorf("waiting for the keeper of %s: %w", c.dir, context.Cause(ctx)))
 		}
+	}
+	if gone {
+		// A keeper that was killed took its members along and left the files.
+		err = errors.Join(err, clearDir(ctx, c.dir))
 	}
 	return err
 }
 
 // clearDir sweeps dir, whose keeper does not answer any more: as soon as it does
 // not hold its lock any more, which the kernel takes from it a little later than
-// its socket.
+// its socket. Its members die a little later still, and may write until then.
 func clearDir(ctx context.Context, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, killGrace)
 	defer cancel()
@@ -207,13 +211,16 @@ func clearDir(ctx context.Context, dir string) error {
 	defer tick.Stop()
 	for {
 		held, err := sweep(dir)
-		if !held {
-			return err
+		if !held && err == nil {
+			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("clearing %s: its keeper does not answer, and holds its lock: %w", dir, context.Cause(ctx))
+			if held {
+				err = fmt.Errorf("clearing %s: its keeper does not answer, and holds its lock", dir)
+			}
+			return err
 		}
 	}
 }
