@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/docker/docker/api/types/container"
 
@@ -35,7 +36,7 @@ func (n *Node) main(ctx context.Context) (mainProcess, error) {
 			return *last, nil
 		}
 	}
-	m, err := n.lookUp(ctx)
+	m, err := n.lookUp(ctx, last)
 	if err != nil {
 		return mainProcess{}, err
 	}
@@ -45,9 +46,18 @@ func (n *Node) main(ctx context.Context) (mainProcess, error) {
 	return m, nil
 }
 
-// lookUp asks the engine, and once more if the process died in between.
-func (n *Node) lookUp(ctx context.Context) (mainProcess, error) {
-	var before int
+// noticeWithin is how long the engine may take to notice that a main process
+// died: 12 to 40 ms were measured, idle.
+const noticeWithin = 2 * time.Second
+
+// lookUp asks the engine for the main process. One that is dead though the
+// engine still names it is waited for: it is about to be reported down, or
+// restarted. One that was never seen here stays unseen, and that is an error.
+func (n *Node) lookUp(ctx context.Context, last *mainProcess) (mainProcess, error) {
+	give := time.NewTimer(noticeWithin)
+	defer give.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
 	for {
 		c, err := n.inspect(ctx)
 		if err != nil {
@@ -57,26 +67,46 @@ func (n *Node) lookUp(ctx context.Context) (mainProcess, error) {
 			return mainProcess{}, fmt.Errorf("container %s: %w: it is %s", n.container, errDown, detail(c.State))
 		}
 		m, err := n.identify(c)
-		if err == nil || c.State.Pid == before {
+		if !errors.Is(err, targets.ErrGone) {
 			return m, err
 		}
-		before = c.State.Pid
+		if last != nil && last.PID == c.State.Pid && last.container == c.ID {
+			return mainProcess{}, fmt.Errorf("container %s: %w: its main process, pid %d, is dead", n.container, errDown, last.PID)
+		}
+		select {
+		case <-ctx.Done():
+			return mainProcess{}, errors.Join(ctx.Err(), err)
+		case <-give.C:
+			return mainProcess{}, n.foreign(c, err)
+		case <-tick.C:
+		}
 	}
 }
 
 // identify finds the main process on this machine, and makes sure that it is
 // the container's: a number from another machine, or from another pid
-// namespace, may be a stranger here.
+// namespace, may be a stranger here. The error wraps targets.ErrGone if no such
+// process lives here.
 func (n *Node) identify(c container.InspectResponse) (mainProcess, error) {
 	p, err := kernel.ReadProc(c.State.Pid)
-	if err == nil && !slices.ContainsFunc(p.CGroups, func(path string) bool { return strings.Contains(path, c.ID) }) {
-		err = fmt.Errorf("pid %d here is %s, in control group %s", p.PID, p.Name, strings.Join(p.CGroups, ", "))
-	}
-	if err != nil {
-		return mainProcess{}, fmt.Errorf("container %s: its main process, pid %d of the engine at %s, is not to be seen here (a remote engine, or another pid namespace): run dapple on the engine's machine, in its own pid namespace: %w: %w",
-			n.container, c.State.Pid, n.engine.endpoint, targets.ErrUnsupported, err)
+	switch {
+	case errors.Is(err, targets.ErrGone):
+		return mainProcess{}, err
+	case err != nil:
+		return mainProcess{}, n.foreign(c, err)
+	case p.State == "Z" || p.State == "X":
+		// Its control group is not told any more.
+		return mainProcess{}, fmt.Errorf("pid %d is a zombie: %w", p.PID, targets.ErrGone)
+	case !slices.ContainsFunc(p.CGroups, func(path string) bool { return strings.Contains(path, c.ID) }):
+		return mainProcess{}, n.foreign(c, fmt.Errorf("pid %d here is %s, in control group %s", p.PID, p.Name, strings.Join(p.CGroups, ", ")))
 	}
 	return mainProcess{p.ProcID, c.ID}, nil
+}
+
+// foreign says that the engine's pids mean nothing here, and the way out.
+func (n *Node) foreign(c container.InspectResponse, why error) error {
+	return fmt.Errorf("container %s: its main process, pid %d of the engine at %s, is not to be seen here (a remote engine, or another pid namespace): run dapple on the engine's machine, in its own pid namespace: %w: %s",
+		n.container, c.State.Pid, n.engine.endpoint, targets.ErrUnsupported, why)
 }
 
 // Processes lists every process in the container's control group, the ones

@@ -1,0 +1,29 @@
+# Everything here is what CI runs, and nothing that a laptop cannot.
+
+# vet, test and build share their cache with cgo off; the race detector needs it on.
+export CGO_ENABLED = 0
+
+.PHONY: build test check bench fuzz
+
+build: ## bin/dapple
+	go build -trimpath -o bin/dapple ./cmd/dapple
+
+test: ## all tests; as root on Debian, installs and starts what they need, and stops what it started
+	.ci/test
+
+check: bin/staticcheck ## format, vet, staticcheck, layering: needs only Go
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | xargs gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w these:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	GOOS=darwin go build -o /dev/null ./cmd/dapple
+	bin/staticcheck ./...
+	go test ./internal/archtest
+
+bench: ## the figures that the docs quote: ratios measured in one run
+	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+
+fuzz: ## every fuzz target for 20 s
+	.ci/fuzz 20s
+
+bin/staticcheck: internal/tools/go.mod
+	go build -C internal/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
