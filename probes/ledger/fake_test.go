@@ -42,6 +42,7 @@ type system struct {
 	ready  func(ctx context.Context) error
 	digest func([]probes.Digest) []probes.Digest
 	noHash bool
+	onPut  func(probes.Write)
 	// replicas are the rows of nodes that have other ones than the primary.
 	replicas map[string]map[int]map[uint64]int
 }
@@ -80,6 +81,14 @@ func (s *system) change(where []string, f func(*point)) {
 		close(p.changed)
 		p.changed = make(chan struct{})
 	}
+}
+
+// opened is how often a connection to an endpoint was asked for, and whether
+// ever from inside.
+func (s *system) opened(where string) (n int, inside bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.opens[where], s.inside[where]
 }
 
 func (s *system) Role(context.Context, targets.Node) probes.Claim { return probes.Claim{} }
@@ -160,6 +169,9 @@ func (x *session) Close() error {
 }
 
 func (x *session) Put(ctx context.Context, w probes.Write) probes.Ack {
+	if x.sys.onPut != nil {
+		x.sys.onPut(w)
+	}
 	if x.where == "" {
 		x.sys.mu.Lock()
 		x.sys.sent = append(x.sys.sent, time.Now())

@@ -2,9 +2,12 @@ package ledger
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/dapple-drills/dapple/drills/timeline"
 )
@@ -130,6 +133,44 @@ func TestAStallIsNotFollowedByAFlood(t *testing.T) {
 		u := bounds(t, b.rec.Timeline(), "app/0")
 		if u.Hi < 1900*time.Millisecond || u.Lo > 1900*time.Millisecond || u.Lo < 1900*time.Millisecond-DefaultPatience-50*time.Millisecond {
 			t.Errorf("the stall of 1.9s was measured as %v", u)
+		}
+	})
+}
+
+func TestWhatIsGivenUpSaysWhyAndWhen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sys := newSystem()
+		b := start(t, sys, Config{Rate: 100, Apps: 1, FreshPeriod: Off})
+		pass(time.Second)
+		sys.set(hanging, "") // the write of 1.001s breaks the session at its deadline
+		pass(2500 * time.Millisecond)
+		sys.set(refusing, "")
+		sys.kill("")
+		pass(time.Second)
+		b.stop()
+		got := map[string]timeline.Interval{} // when what was given up for a reason was due
+		for _, e := range events(b.rec.Timeline(), by(timeline.Write, "app/0")) {
+			if e.Value != "failed" {
+				continue
+			}
+			at, seen := got[e.Evidence]
+			if !seen {
+				at = timeline.Interval{Lo: e.At.Lo, Hi: e.At.Lo}
+			}
+			got[e.Evidence] = timeline.Interval{Lo: min(at.Lo, e.At.Lo), Hi: max(at.Hi, e.At.Lo)}
+			wait := e.At.Width()
+			if e.Evidence == "not sent: the session was busy until it broke" && wait != DefaultPatience && e.At.Hi != 3001*time.Millisecond ||
+				strings.HasPrefix(e.Evidence, "not sent: no connection") && wait != 0 {
+				t.Errorf("%s: given up after %v, at %v", e.Evidence, wait, e.At.Hi)
+			}
+		}
+		want := map[string]timeline.Interval{
+			"not sent: the session was busy until it broke":         {Lo: 1011 * time.Millisecond, Hi: 3001 * time.Millisecond},
+			"not sent: no connection":                               {Lo: 3011 * time.Millisecond, Hi: 3501 * time.Millisecond},
+			"not sent: no connection (connect: connection refused)": {Lo: 3511 * time.Millisecond, Hi: 4501 * time.Millisecond},
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("(-want +got)\n%s", d)
 		}
 	})
 }

@@ -87,8 +87,10 @@ func TestAnOldSessionWaitsForEverAndIsNeverOpenedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sys := newSystem()
 		b := start(t, sys, Config{Rate: 10, Nodes: []targets.Node{inner{"pg1"}, node("pg2")}, DirectPeriod: Off})
-		if sys.opens["pg1"] != 1 || sys.opens["pg2"] != 1 || !sys.inside["pg1"] || sys.inside["pg2"] {
-			t.Fatalf("before the fault: opens %v, from inside %v; want one each, pg1's from inside", sys.opens, sys.inside)
+		for where, want := range map[string]bool{"pg1": true, "pg2": false} {
+			if n, inside := sys.opened(where); n != 1 || inside != want {
+				t.Fatalf("before the fault %s was connected to %d times, from inside: %v; want once, %v", where, n, inside, want)
+			}
 		}
 		pass(time.Second)
 		sys.set(hanging, "pg1")
@@ -104,8 +106,10 @@ func TestAnOldSessionWaitsForEverAndIsNeverOpenedAgain(t *testing.T) {
 			ends[0].By != "old/pg2" || ends[0].Node != "pg2" || ends[0].Evidence != "connection reset" || ends[0].At.Width() > 60*time.Millisecond {
 			t.Errorf("sessions ended: %v; want old/pg2 alone", lines(ends))
 		}
-		if sys.opens["pg1"] != 1 || sys.opens["pg2"] != 1 {
-			t.Errorf("opens %v: an old session was opened again", sys.opens)
+		for _, where := range []string{"pg1", "pg2"} {
+			if n, _ := sys.opened(where); n != 1 {
+				t.Errorf("%s was connected to %d times: an old session was opened again", where, n)
+			}
 		}
 		acks := events(all, by(timeline.Write, "old/pg1"))
 		if last := acks[len(acks)-1]; last.Value != "acked" || last.At.Lo < 600*time.Second {
@@ -155,9 +159,10 @@ func TestReconnectingBacksOffAsDeclared(t *testing.T) {
 		pass(time.Second)
 		sys.set(refusing, "")
 		sys.kill("")
-		before := sys.opens[""]
+		before, _ := sys.opened("")
 		pass(10 * time.Second)
-		tries := sys.opens[""] - before
+		tries, _ := sys.opened("")
+		tries -= before
 		// At 25 … 50 ms, doubling to 250 … 500 ms: between 20 and 40 in the
 		// long run, and the first few.
 		if tries < 20 || tries > 45 {
@@ -182,7 +187,7 @@ func TestAnEndpointThatTakesConnectionsAndDropsThemIsNotHammered(t *testing.T) {
 		pass(10 * time.Second)
 		cancel()
 		<-done
-		if n := sys.opens[""]; n > 60 {
+		if n, _ := sys.opened(""); n > 60 {
 			t.Errorf("%d connections in 10s, none of which answered a write", n)
 		}
 		b.stop()
