@@ -56,7 +56,7 @@ type hands struct{ c *postgrestest.Cluster }
 const long = 20 * time.Second
 
 // admin is a connection of the superuser to a server.
-func (h hands) admin(t *testing.T, i int) *pgx.Conn {
+func (h hands) admin(t testing.TB, i int) *pgx.Conn {
 	t.Helper()
 	c, err := h.connect(t, i)
 	if err != nil {
@@ -70,14 +70,14 @@ func (h hands) admin(t *testing.T, i int) *pgx.Conn {
 	return c
 }
 
-func (h hands) connect(t *testing.T, i int) (*pgx.Conn, error) {
+func (h hands) connect(t testing.TB, i int) (*pgx.Conn, error) {
 	return pgx.Connect(always(t), fmt.Sprintf("host=%s port=%d user=postgres dbname=postgres sslmode=disable application_name=admin", h.c.Servers[i].Addr, h.c.Port))
 }
 
 // always is a context for clean-ups too, which t.Context is not.
 func always(t testing.TB) context.Context { return context.WithoutCancel(t.Context()) }
 
-func exec(t *testing.T, c *pgx.Conn, sql ...string) {
+func exec(t testing.TB, c *pgx.Conn, sql ...string) {
 	t.Helper()
 	for _, q := range sql {
 		if _, err := c.Exec(always(t), q, pgx.QueryExecModeSimpleProtocol); err != nil {
@@ -218,7 +218,7 @@ func (h hands) syncWait(then func(*testing.T, *waiting)) func(*testing.T, probes
 }
 
 // settled waits until the reloaded setting holds for new sessions too.
-func settled(t *testing.T, a *pgx.Conn, want string) {
+func settled(t testing.TB, a *pgx.Conn, want string) {
 	t.Helper()
 	until(t, "the setting to hold", func() bool {
 		var got string
@@ -336,7 +336,7 @@ func (h hands) idleEnded(t *testing.T, sys probes.System, run string) probes.Ack
 func table(run string) string { return `"dapple_ledger_` + run + `"` }
 
 // until polls; a test that waits in vain fails.
-func until(t *testing.T, what string, done func() bool) {
+func until(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(always(t), long)
 	defer cancel()

@@ -232,6 +232,16 @@ func (s *Server) Launch() error {
 	return nil
 }
 
+// Closed starts a stopped server so that it takes no connections (57P03), as one
+// that is starting does: as a standby that may not be read.
+func (s *Server) Closed() error {
+	if err := os.WriteFile(filepath.Join(s.Data, "standby.signal"), nil, 0o644); err != nil {
+		return err
+	}
+	s.conf = append(s.conf, "hot_standby=off")
+	return s.Launch()
+}
+
 // Signal sends sig to the postmaster alone.
 func (s *Server) Signal(sig syscall.Signal) error {
 	s.mu.Lock()
