@@ -5,11 +5,13 @@ package all
 import (
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/injectors/kill"
+	"github.com/dapple-drills/dapple/injectors/noop"
 )
 
 // Kinds are all faults, by name.
 func Kinds() []injectors.Kind {
 	return []injectors.Kind{
 		kill.Kind(),
+		noop.Kind(),
 	}
 }

@@ -29,6 +29,9 @@ type Case struct {
 	Node func() *faketarget.Node
 	// Processes is the Aim's.
 	Processes map[string][]string
+	// Null says that the injector is the null control: it must change nothing,
+	// holds by definition, and can be made on every node.
+	Null bool
 }
 
 // promptly is how long an Inject may take to heed the end of its context. It is
@@ -111,12 +114,12 @@ func (c Case) injectAndRevert(t *testing.T) {
 	before, changes := n.Snapshot(), n.Changes()
 	f := c.plan(t, n)
 	inj := c.Reopen()
-	if held, proof, err := inj.Effect(t.Context(), n, f); held || err != nil {
+	if held, proof, err := inj.Effect(t.Context(), n, f); held != c.Null || err != nil {
 		t.Errorf("Effect before Inject: %v, %q, %v", held, proof, err)
 	}
 	must(t, "Inject", inj.Inject(t.Context(), n, f))
-	if n.Changes() == changes {
-		t.Error("Inject changed nothing")
+	if changed := n.Changes() != changes; changed == c.Null {
+		t.Errorf("Inject changed something: %v", changed)
 	}
 	held, proof, err := inj.Effect(t.Context(), n, f)
 	if !held || proof == "" || err != nil {
@@ -278,6 +281,12 @@ func (c Case) unsupported(t *testing.T) {
 	n := c.Node()
 	before, changes := n.Snapshot(), n.Changes()
 	faults, err := c.New().Plan(t.Context(), c.aim(bare{n}))
+	if c.Null {
+		if err != nil {
+			t.Errorf("Plan: %v; there is no node on which nothing cannot be done", err)
+		}
+		return
+	}
 	if !errors.Is(err, targets.ErrUnsupported) {
 		t.Errorf("Plan made %v and returned %v, want ErrUnsupported", faults, err)
 	}
