@@ -20,6 +20,7 @@ import (
 type mainProcess struct {
 	targets.ProcID
 	container string
+	groups    []string // its control groups that name the container
 }
 
 // errDown is within: the container does not run.
@@ -97,10 +98,13 @@ func (n *Node) identify(c container.InspectResponse) (mainProcess, error) {
 	case p.State == "Z" || p.State == "X":
 		// Its control group is not told any more.
 		return mainProcess{}, fmt.Errorf("pid %d is a zombie: %w", p.PID, targets.ErrGone)
-	case !slices.ContainsFunc(p.CGroups, func(path string) bool { return strings.Contains(path, c.ID) }):
+	}
+	m := mainProcess{ProcID: p.ProcID, container: c.ID}
+	m.groups = slices.DeleteFunc(slices.Clone(p.CGroups), func(path string) bool { return !m.owns(path) })
+	if len(m.groups) == 0 {
 		return mainProcess{}, n.foreign(c, fmt.Errorf("pid %d here is %s, in control group %s", p.PID, p.Name, strings.Join(p.CGroups, ", ")))
 	}
-	return mainProcess{p.ProcID, c.ID}, nil
+	return m, nil
 }
 
 // foreign says that the engine's pids mean nothing here, and the way out.
@@ -119,7 +123,7 @@ func (n *Node) Processes(ctx context.Context) ([]targets.Proc, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := kernel.Procs(kernel.Filter{CGroup: func(path string) bool { return strings.Contains(path, m.container) }})
+	all, err := m.members()
 	if err != nil {
 		return nil, fmt.Errorf("container %s: %w", n.container, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -52,7 +53,7 @@ func TestADialFromInsideComesFromTheContainersAddress(t *testing.T) {
 	}
 }
 
-func gatewayOf(t *testing.T, e *docker.Engine, n *docker.Node) string {
+func gatewayOf(t testing.TB, e *docker.Engine, n *docker.Node) string {
 	t.Helper()
 	c, err := e.API().ContainerInspect(t.Context(), n.Container())
 	if err != nil {
@@ -72,6 +73,25 @@ func port(t *testing.T, l net.Listener) string {
 		t.Fatal(err)
 	}
 	return p
+}
+
+func TestAProcessThatWasExecutedInTheContainerIsOneOfIt(t *testing.T) {
+	n := node(t, engine(t), container.Config{}, container.HostConfig{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = n.Exec(ctx, "sleep", "12345") // ends with the container
+	}()
+	eventually(t, "the second process", func() (bool, string) {
+		procs, err := n.Processes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(procs) == 2 && procs[0].Main && slices.Equal(procs[1].Args, []string{"sleep", "12345"}), fmt.Sprint(procs)
+	})
+	cancel()
+	<-done
 }
 
 func TestAPidOfAnotherMachineIsRefusedAndExplained(t *testing.T) {

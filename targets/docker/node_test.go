@@ -23,7 +23,7 @@ import (
 
 const image = "debian:trixie-slim"
 
-func engine(t *testing.T) *docker.Engine {
+func engine(t testing.TB) *docker.Engine {
 	t.Helper()
 	testenv.NeedDocker(t)
 	e, err := docker.Connect(t.Context())
@@ -39,12 +39,12 @@ func engine(t *testing.T) *docker.Engine {
 }
 
 // unique is a name that no other run of the tests uses.
-func unique(t *testing.T) string {
+func unique() string {
 	return fmt.Sprintf("dapple-test-%d-%d", os.Getpid(), time.Now().UnixNano())
 }
 
 // run starts a container and removes it when the test ends.
-func run(t *testing.T, e *docker.Engine, name string, c container.Config, h container.HostConfig) {
+func run(t testing.TB, e *docker.Engine, name string, c container.Config, h container.HostConfig) {
 	t.Helper()
 	c.Image = image
 	if c.Cmd == nil {
@@ -70,14 +70,14 @@ func run(t *testing.T, e *docker.Engine, name string, c container.Config, h cont
 }
 
 // node starts a container and returns it as a node.
-func node(t *testing.T, e *docker.Engine, c container.Config, h container.HostConfig) *docker.Node {
+func node(t testing.TB, e *docker.Engine, c container.Config, h container.HostConfig) *docker.Node {
 	t.Helper()
-	name := unique(t)
+	name := unique()
 	run(t, e, name, c, h)
 	return find(t, e, name)
 }
 
-func find(t *testing.T, e *docker.Engine, name string) *docker.Node {
+func find(t testing.TB, e *docker.Engine, name string) *docker.Node {
 	t.Helper()
 	nodes, err := e.Find(t.Context(), docker.Query{Names: []string{name}})
 	if err != nil {
@@ -120,7 +120,7 @@ func TestNoMatchIsAnErrorThatListsWhatIsRunning(t *testing.T) {
 
 func TestTheLabelNamesTheNode(t *testing.T) {
 	e := engine(t)
-	name := unique(t)
+	name := unique()
 	run(t, e, name, container.Config{Labels: map[string]string{docker.LabelNode: "pg1", "dapple.test": name}}, container.HostConfig{})
 	nodes, err := e.Find(t.Context(), docker.Query{Labels: []string{"dapple.test=" + name}})
 	if err != nil {

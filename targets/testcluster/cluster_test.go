@@ -3,6 +3,7 @@ package testcluster_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -285,5 +286,49 @@ func TestAReplicaThatWasPutDownRejoinsWhenItIsStarted(t *testing.T) {
 	}
 	if err := c.Ready(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestABoundClusterThatIsStoppedLeavesNothing(t *testing.T) {
+	e := engine(t)
+	c, err := testcluster.Start(t.Context(), "patroni-async", testcluster.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	label := testcluster.LabelRun + "=" + c.Run
+	if there := left(t.Context(), t, e, label); len(there) != 9 {
+		t.Errorf("up: %v; want 7 parts, their network and the reaper", there)
+	}
+	for range 2 { // the second finds nothing to do
+		if err := c.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if there := left(t.Context(), t, e, label); len(there) > 0 {
+		t.Errorf("left behind: %v", there)
+	}
+	if _, err := os.Stat(c.System.Clients.Password.File); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its password: got %v, want it gone", err)
+	}
+}
+
+func TestAStartThatIsCancelledLeavesNothing(t *testing.T) {
+	e := engine(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	dir := t.TempDir()
+	_, err := testcluster.Start(ctx, "patroni-async", testcluster.Options{
+		Dir: dir, Labels: map[string]string{"dapple.test": dir},
+		Progress: func(line string) {
+			if strings.HasPrefix(line, "waiting") { // all containers have been made
+				cancel()
+			}
+		},
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that it was cancelled", err)
+	}
+	if there := left(t.Context(), t, e, "dapple.test="+dir); len(there) > 0 {
+		t.Errorf("left behind: %v", there)
 	}
 }
