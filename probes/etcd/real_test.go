@@ -2,6 +2,7 @@ package etcd_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -237,4 +238,57 @@ func TestAClientOfTheEndpointTurnsToAnotherMemberWhenOneDoesNotServe(t *testing.
 		}
 		return len(takers) == len(b.Nodes) && !takers[""]
 	})
+}
+
+func TestALedgerOfManyPagesIsReadWhole(t *testing.T) {
+	b := cluster(t, nil)
+	const keys, batch = 20_000, 100
+	fill(t, b, keys, batch)
+	digests, err := b.sys.Digests(t.Context(), nil, "many")
+	if err != nil || len(digests) != 1 || digests[0].Count != keys || digests[0].Min != 0 || digests[0].Max != keys-1 {
+		t.Errorf("%+v, %v", digests, err)
+	}
+	next := uint64(0)
+	if err := b.sys.IDs(t.Context(), nil, "many", probes.Chunk{}, func(seq uint64) {
+		if seq != next {
+			t.Fatalf("after %d comes %d", next, seq)
+		}
+		next++
+	}); err != nil || next != keys {
+		t.Errorf("%d ids, %v", next, err)
+	}
+	if err := b.sys.Clean(t.Context(), "many"); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, b, "many", 0)
+}
+
+// fill makes the keys of a run by transactions, past the sessions.
+func fill(t testing.TB, b *bench, keys, batch int) {
+	t.Helper()
+	kv := pb.NewKVClient(b.raw(t, 0))
+	for seq := 0; seq < keys; {
+		var q pb.TxnRequest
+		for range batch {
+			put := &pb.PutRequest{Key: fmt.Appendf(nil, "/dapple/many/0/%016x", seq), Value: []byte("0")}
+			q.Success = append(q.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}})
+			seq++
+		}
+		if _, err := kv.Txn(t.Context(), &q); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkDigests is an audit's reading, per key.
+func BenchmarkDigests(b *testing.B) {
+	c := cluster(b, nil)
+	const keys = 50_000
+	fill(b, c, keys, 100)
+	for b.Loop() {
+		if _, err := c.sys.Digests(b.Context(), nil, "many"); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys, "ns/key")
 }
