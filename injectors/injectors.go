@@ -44,6 +44,9 @@ type Aim struct {
 	// "manager" to the words that mark their processes. The engine fills it from
 	// the kind of system.
 	Processes map[string][]string
+	// Drill is the id of the run, for the names of what is made on the nodes; ""
+	// outside of a drill.
+	Drill string
 }
 
 // An Injector makes one kind of fault, and takes it back.
@@ -100,6 +103,16 @@ type Patient interface {
 	Patience(f Fault) time.Duration
 }
 
+// Renewer is an Injector whose fault ends by itself, in the kernel, unless it is
+// renewed: whoever holds it may hang, and the fault ends all the same.
+type Renewer interface {
+	// Renew has the fault live for lease from now on. It is called once before
+	// Inject, so that the fault is born with that lease, and again while it is
+	// held; then also while another method runs. An error says that the fault
+	// ended in between, or that this is not known.
+	Renew(ctx context.Context, n targets.Node, f Fault, lease time.Duration) error
+}
+
 // A Kind is one entry of the catalogue: what a scenario may name under
 // "inject".
 type Kind struct {
@@ -145,6 +158,11 @@ type TypedLasting[S any] interface{ Lasting(s S) bool }
 // TypedPatient is a Typed injector that is also Patient.
 type TypedPatient[S any] interface {
 	Patience(s S) time.Duration
+}
+
+// TypedRenewer is a Typed injector that is also a Renewer.
+type TypedRenewer[S any] interface {
+	Renew(ctx context.Context, n targets.Node, s S, lease time.Duration) error
 }
 
 // A Step is one planned change to one node.
@@ -242,6 +260,14 @@ func (x typed[S]) Patience(f Fault) (d time.Duration) {
 		}
 	}
 	return d
+}
+
+// Renew asks t; a fault without a lease of its own has nothing to renew.
+func (x typed[S]) Renew(ctx context.Context, n targets.Node, f Fault, lease time.Duration) error {
+	if r, is := x.t.(TypedRenewer[S]); is {
+		return x.with(f, func(s S) error { return r.Renew(ctx, n, s, lease) })
+	}
+	return nil
 }
 
 func (x typedWatcher[S]) Watch(ctx context.Context, n targets.Node, f Fault, see func(Sighting)) error {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dapple-drills/dapple/injectors"
@@ -29,6 +31,9 @@ type fault struct {
 	reverted spanWire          // then
 	report   func(saw sawWire) // tells the runner
 	ruler    ruler
+
+	renewing sync.Mutex            // held while it is renewed
+	lapsed   atomic.Pointer[error] // why it could not be
 }
 
 // grace is how long a verb waits for one that was cancelled before it goes ahead.
@@ -59,6 +64,9 @@ func (h *fault) inject(ctx context.Context, s *server) (heldWire, error) {
 	if h.record, err = s.write(h); err != nil {
 		return heldWire{}, err
 	}
+	if err := h.renew(ctx, s.hello.Lease); err != nil {
+		return heldWire{}, err
+	}
 	h.watch(ctx)
 	begin := time.Now()
 	err = h.inj.Inject(ctx, h.node, h.f)
@@ -71,6 +79,22 @@ func (h *fault) inject(ctx context.Context, s *server) (heldWire, error) {
 	out.Effect, out.Proof, out.OK = h.ruler.span(from, to), proof, held
 	h.proven, h.seen = held, to
 	return out, ctx.Err()
+}
+
+// renew has the fault live for one lease more, if it would end by itself. It does
+// not wait for other verbs: a look may take longer than the lease. One that hangs
+// is not called twice.
+func (h *fault) renew(ctx context.Context, lease time.Duration) error {
+	r, ok := h.inj.(injectors.Renewer)
+	if !ok || !h.renewing.TryLock() {
+		return nil
+	}
+	defer h.renewing.Unlock()
+	err := r.Renew(ctx, h.node, h.f, lease)
+	if err != nil {
+		h.lapsed.Store(&err)
+	}
+	return err
 }
 
 // look looks until the fault holds, for as long as patience. It began to hold
@@ -184,7 +208,10 @@ func (h *fault) check(ctx context.Context, tolerance time.Duration) {
 	}
 	at := time.Now()
 	held, proof, err := h.inj.Effect(ctx, h.node, h.f)
+	lapsed := h.lapsed.Swap(nil)
 	switch {
+	case lapsed != nil:
+		proof = "it could not be renewed: " + (*lapsed).Error()
 	case err == nil && held:
 		h.seen, h.missing = at, false
 		return

@@ -186,6 +186,13 @@ func (s *server) loop(ctx context.Context, requests <-chan request, term <-chan 
 func (s *server) renewed(ctx context.Context, r request) {
 	// A failed write means a broken pipe: its other half ends the loop.
 	_ = s.out.send(reply{ID: r.ID, Now: s.ruler.at(time.Now())})
+	for _, h := range s.held() {
+		s.work.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, s.hello.Lease)
+			defer cancel()
+			_ = h.renew(ctx, s.hello.Lease) // the next look reports it
+		})
+	}
 	if !s.checks.TryLock() {
 		return // the looks of the last renewal are still going on
 	}

@@ -29,6 +29,8 @@ type Case struct {
 	Node func() *faketarget.Node
 	// Processes is the Aim's.
 	Processes map[string][]string
+	// Peers are the Aim's; the plan must still be one fault, on the node.
+	Peers []targets.Node
 	// Null says that the injector is the null control: it must change nothing,
 	// holds by definition, and can be made on every node.
 	Null bool
@@ -67,7 +69,7 @@ func (c Case) plan(t *testing.T, n targets.Node) injectors.Fault {
 }
 
 func (c Case) aim(n targets.Node) injectors.Aim {
-	return injectors.Aim{On: []targets.Node{n}, Processes: c.Processes}
+	return injectors.Aim{On: []targets.Node{n}, Peers: c.Peers, Processes: c.Processes}
 }
 
 // reload is what a process that starts after a crash has.

@@ -25,7 +25,8 @@ func Layers() []Layer {
 		{"targets/testcluster/...", []string{"scenarios", "targets", "targets/docker", "targets/process", "targets/testcluster/...", "internal/..."}, "a built-in cluster is a system file and its nodes"},
 
 		{"injectors", []string{"targets"}, "a fault knows machines, not probes or scenarios"},
-		{"injectors/*", []string{"injectors", "targets", "internal/kernel"}, "never another injector"},
+		{"injectors/*", []string{"injectors", "targets", "internal/kernel", "internal/procs"}, "never another injector"},
+		{"injectors/partition", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/sock"}, "a cut is a table in the kernel"},
 		{"injectors/agent", []string{"injectors", "targets", "drills/journal", "internal/..."}, "runs where the nodes are"},
 		{"injectors/all", []string{"injectors", "injectors/*"}, "the catalogue"},
 		{"injectors/injectortest", []string{"injectors", "targets", "targets/faketarget", "internal/..."}, "the laws, on a fake node"},
@@ -47,6 +48,8 @@ func Layers() []Layer {
 
 		{"reports/...", []string{"drills/...", "targets", "injectors", "probes", "scenarios", "reports/...", "internal/..."}, "made from a record alone"},
 		{"internal/kernel", []string{"targets"}, "it finds processes in the words of nodes"},
+		{"internal/nft", []string{"targets", "internal/kernel"}, "it says what the kernel cannot do in the words of targets"},
+		{"internal/procs", []string{"targets", "internal/kernel"}, "it chooses among the processes of nodes"},
 		{"internal/*", []string{"internal/..."}, "used by all, knows none of them"},
 		{"cmd/dapple", []string{"..."}, "the only place that chooses"},
 	}

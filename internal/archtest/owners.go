@@ -24,14 +24,15 @@ func Owners() []Owner {
 		{"github.com/containerd/errdefs", []string{"targets/docker", clusters}},
 		{"github.com/testcontainers/testcontainers-go", []string{clusters}},
 		{"github.com/moby/moby", []string{clusters}}, // the types in which testcontainers speaks
-		{"github.com/vishvananda/netlink", []string{"internal/..."}},
-		{"github.com/vishvananda/netns", []string{"internal/..."}},
+		{"github.com/vishvananda/netlink", []string{"internal/...", "targets/netns"}},
+		{"github.com/vishvananda/netns", []string{"internal/...", "targets/netns"}},
 		{"github.com/google/nftables", []string{"internal/..."}},
 		{"github.com/robfig/cron", []string{"drills/schedule", "cmd/dapple"}},
-		{"go.uber.org/zap", []string{"cmd/dapple", "drills/...", "targets/..."}},
+		{"go.uber.org/zap", []string{"cmd/dapple", "drills/...", "targets/...", "probes/patroni"}}, // the etcd client is silenced by a logger of its own
 		{"go.yaml.in/yaml", []string{"scenarios"}},
 		{"github.com/spf13/cobra", []string{"cmd/dapple"}},
 		{"github.com/spf13/pflag", []string{"cmd/dapple"}},
+		{"github.com/charmbracelet/x/term", []string{"cmd/dapple"}},
 		{"github.com/oklog/ulid", []string{"cmd/dapple"}},
 		{"github.com/jackc/pgx", []string{"probes/postgres"}},
 		{"go.etcd.io/etcd/client", []string{"probes/etcd", "probes/patroni"}},

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/dapple-drills/dapple/targets"
 )
 
 // DialNetNS connects to addr ("ip:port", no name) from inside the network
@@ -52,44 +54,90 @@ func sockaddr(to netip.AddrPort) (family int, sa unix.Sockaddr) {
 
 // socketIn makes a non-blocking stream socket inside the namespace.
 func socketIn(path string, family int) (fd int, err error) {
+	err = InNetNS(path, func() error {
+		if fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("making a socket in %s: %w", path, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
+// InNetNS calls do on a thread that is inside the network namespace which path
+// names (/proc/PID/ns/net), and returns its error. A socket that do makes, and a
+// process that it starts, stay in that namespace (network_namespaces(7)); do must
+// not block, nor start goroutines that are to be inside.
+func InNetNS(path string, do func() error) error {
 	ns, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, netnsError(path, err)
+		return netnsError(path, err)
 	}
 	defer unix.Close(ns)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		fd, err = enterAndMake(ns, path, family)
+		err = enter(ns, path, do)
 	}()
 	<-done
-	return fd, err
+	return err
 }
 
-// enterAndMake runs in a goroutine of its own. If the way back out of the
-// namespace fails, the thread stays locked, and the runtime ends it together
-// with the goroutine: no other goroutine ever runs on a thread that is still
-// inside.
-func enterAndMake(ns int, path string, family int) (int, error) {
+// enter runs in a goroutine of its own. If the way back out of the namespace
+// fails, the thread stays locked, and the runtime ends it together with the
+// goroutine: no other goroutine ever runs on a thread that is still inside.
+func enter(ns int, path string, do func() error) error {
 	runtime.LockOSThread()
 	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		runtime.UnlockOSThread()
-		return -1, fmt.Errorf("opening our own network namespace: %w", err)
+		return fmt.Errorf("opening our own network namespace: %w", err)
 	}
 	defer unix.Close(home)
 	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
-		return -1, netnsError(path, err)
+		return netnsError(path, err)
 	}
-	fd, sockErr := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err := unix.Setns(home, unix.CLONE_NEWNET); err == nil {
+	err = do()
+	if back := unix.Setns(home, unix.CLONE_NEWNET); back == nil {
 		runtime.UnlockOSThread()
 	}
-	if sockErr != nil {
-		return -1, fmt.Errorf("making a socket in %s: %w", path, sockErr)
+	return err
+}
+
+// NewNetNS makes a network namespace that has no name: it is gone once the last
+// descriptor of it, and the last process and socket in it, are.
+func NewNetNS() (ns *os.File, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends inside
+		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			if errors.Is(err, unix.EPERM) {
+				err = fmt.Errorf("making a network namespace: %w: it takes root (CAP_SYS_ADMIN), or a user namespace: unshare --user --map-root-user --net", err)
+			}
+			return
+		}
+		ns, err = os.Open("/proc/thread-self/ns/net")
+	}()
+	<-done
+	return ns, err
+}
+
+// NetNSID is the number by which the kernel knows the network namespace that
+// path names (namespaces(7), the inode of /proc/PID/ns/net): two paths with one
+// number are one namespace.
+func NetNSID(path string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+			err = fmt.Errorf("%w: %w", targets.ErrGone, err)
+		}
+		return 0, netnsError(path, err)
 	}
-	return fd, nil
+	return st.Ino, nil
 }
 
 // netnsError adds the way out to an error of open or setns.

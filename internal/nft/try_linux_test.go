@@ -1,0 +1,17 @@
+package nft_test
+
+import (
+	"testing"
+
+	"github.com/dapple-drills/dapple/internal/nft"
+	"github.com/dapple-drills/dapple/internal/testenv"
+)
+
+func TestWhatTheKernelCanDoIsTriedInANamespaceOfItsOwn(t *testing.T) {
+	testenv.NeedRoot(t)
+	f := nft.Try()
+	t.Logf("%+v", f)
+	if f.Cut != nil {
+		t.Error(f.Cut)
+	}
+}
