@@ -40,8 +40,8 @@ const (
 type Role string
 
 const (
-	Primary Role = "primary" // it says that it takes writes
-	Replica Role = "replica"
+	Primary Role = "primary"     // it says that it takes writes
+	Replica Role = "replica"     // it follows a primary, and refuses writes
 	None    Role = "none"        // it answers, and is neither (starting, demoted, no quorum)
 	Silent  Role = "unreachable" // it did not answer within the deadline
 )

@@ -251,7 +251,7 @@ func (b *bound) ledger(trial int, base time.Time) ledger.Config {
 		Reconnect: ledger.Reconnect{
 			Connect: c.Connect.D(), Statement: c.Statement.D(), BackoffFrom: c.Backoff.From.D(), BackoffTo: c.Backoff.To.D(),
 		},
-		Seed: p.Seed, Dir: filepath.Join(p.Dir, "ledger", fmt.Sprintf("trial-%d", trial)),
+		Seed: p.Seed, Dir: filepath.Join(p.Dir, "ledger", fmt.Sprintf("trial-%d", trial)), Shown: fmt.Sprintf("ledger/trial-%d", trial),
 	}
 }
 
