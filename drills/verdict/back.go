@@ -52,10 +52,11 @@ func (j *judge) measureRejoin() {
 		j.m.Reasons["rejoin"] = "how the nodes take part was not watched"
 		return
 	}
-	j.m.Rejoin = worst
-	if worst.Censored && j.in.Objectives.Rejoin == nil {
-		j.m.Rejoin = nil // a lower bound is of use against an objective only
+	if worst.Censored {
+		j.bounds["rejoin"] = worst
+		return
 	}
+	j.m.Rejoin = worst
 }
 
 func (j *judge) faultyNames() []string {
@@ -126,49 +127,76 @@ func (j *judge) backEvent(node string) (timeline.Event, bool) {
 const unknownRedundancy = "unknown"
 
 // measureRedundancy measures from the effect until the line that describes the
-// redundancy was for good what it was before.
+// redundancy was for good again one that it was in the steady phase. There may
+// be more than one of those: under load a replica lags for a moment.
 func (j *judge) measureRedundancy() {
 	segs := j.redundancy()
-	k := slices.IndexFunc(segs, func(s segment) bool { return s.first.At.Lo > j.from.at.Lo })
-	if k < 0 {
-		k = len(segs)
-	}
-	switch {
-	case len(segs) == 0:
-		j.m.Reasons["redundancy"] = "redundancy was not watched"
-		return
-	case k == 0:
-		j.m.Reasons["redundancy"] = "redundancy was not known before the fault"
+	before := j.steadyRedundancy(segs)
+	if len(before) == 0 {
+		j.m.Reasons["redundancy"] = "redundancy was not watched before the fault"
 		return
 	}
-	before, last := segs[k-1], segs[len(segs)-1]
+	less := -1 // the last segment after the effect that is not as before
+	for i, s := range segs {
+		if s.last.At.Hi > j.from.at.Lo && !slices.Contains(before, s.value) {
+			less = i
+		}
+	}
+	last := segs[len(segs)-1]
 	switch {
-	case k == len(segs): // it was never seen to be less
-		j.m.Redundancy = &Metric{HiMS: timeline.MS(j.blind(before)), Events: indexes(of(before.first, before.last))}
-		return
-	case last.value == before.value:
-		d := began(segs, len(segs)-1).Sub(j.from.at)
+	case less < 0:
+		j.m.Redundancy = &Metric{HiMS: timeline.MS(j.blind(segs)), Events: indexes(of(segs[0].first, last.last))}
+	case less < len(segs)-1:
+		d := began(segs, less+1).Sub(j.from.at)
 		j.m.Redundancy = &Metric{
 			LoMS: timeline.MS(max(0, d.Lo)), HiMS: timeline.MS(max(0, d.Hi)),
-			Events: indexes(of(before.last, last.first), j.from.events),
+			Events: indexes(of(segs[0].first, segs[less].last, segs[less+1].first), j.from.events),
 		}
-		return
-	}
-	why := fmt.Sprintf("before the fault it was %q, and at the end %q", before.value, last.value)
-	j.m.Reasons["redundancy"] = why
-	if d := last.last.At.Sub(j.from.at); d.Lo > 0 && j.in.Objectives.Redundancy != nil {
-		j.m.Redundancy = &Metric{LoMS: timeline.MS(d.Lo), HiMS: timeline.MS(d.Hi), Censored: true, Events: indexes(of(before.last, last.last))}
+	default:
+		j.m.Reasons["redundancy"] = fmt.Sprintf("before the fault it was %q, and at the end %q", before[0], last.value)
+		if d := last.last.At.Sub(j.from.at); d.Lo > 0 {
+			j.bounds["redundancy"] = &Metric{LoMS: timeline.MS(d.Lo), HiMS: timeline.MS(d.Hi), Censored: true, Events: indexes(of(segs[0].first, last.last))}
+		}
 	}
 }
 
-// blind is how long redundancy may have been less without being seen: from the
-// effect to the next look, or to the end if there was none.
-func (j *judge) blind(s segment) time.Duration {
-	most := s.last.At.Hi - j.from.at.Lo
-	if s.last.At.Lo >= j.from.at.Hi && s.gap > 0 {
-		most = min(most, s.gap)
+// steadyRedundancy are the lines that were seen in the steady phase before the
+// fault, or at any time before it where there was none.
+func (j *judge) steadyRedundancy(segs []segment) []string {
+	from := segs
+	for _, e := range j.kinds[timeline.Phase] {
+		if e.Value == "steady" {
+			from = slices.DeleteFunc(slices.Clone(segs), func(s segment) bool { return s.last.At.Hi < e.At.Lo })
+		}
 	}
-	return max(0, most)
+	var out []string
+	for _, s := range from {
+		if s.first.At.Hi <= j.from.at.Lo && !slices.Contains(out, s.value) {
+			out = append(out, s.value)
+		}
+	}
+	return out
+}
+
+// blind is how long redundancy may have been less after the effect without being
+// seen: between two looks, or to the end if there was none.
+func (j *judge) blind(segs []segment) time.Duration {
+	last := segs[len(segs)-1]
+	most := last.last.At.Hi - j.from.at.Lo
+	if last.last.At.Lo < j.from.at.Hi {
+		return max(0, j.end-j.from.at.Lo)
+	}
+	var gap time.Duration
+	for i, s := range segs {
+		gap = max(gap, s.gap)
+		if i > 0 {
+			gap = max(gap, began(segs, i).Width())
+		}
+	}
+	if gap > 0 {
+		most = min(most, gap)
+	}
+	return most
 }
 
 // redundancy are the states of the system's redundancy, without the looks that

@@ -55,7 +55,7 @@ type fault struct {
 }
 
 func read(in Input) *judge {
-	j := &judge{facts: facts{in: in, kinds: map[timeline.Kind]timeline.Timeline{}}, stalled: map[int]bool{}}
+	j := &judge{facts: facts{in: in, kinds: map[timeline.Kind]timeline.Timeline{}}, stalled: map[int]bool{}, bounds: map[string]*Metric{}}
 	for _, e := range in.Timeline {
 		if in.N != 0 && e.Trial != 0 && e.Trial != in.N {
 			continue // of another trial, on another clock
@@ -70,6 +70,11 @@ func read(in Input) *judge {
 		j.kinds[e.Kind] = append(j.kinds[e.Kind], e)
 	}
 	j.streams = runsOf(j.events)
+	if in.Now > 0 {
+		for _, rs := range j.streams {
+			rs[len(rs)-1].lastUntil(in.Now)
+		}
+	}
 	j.readFaults()
 	j.readEnd()
 	j.readNodes()

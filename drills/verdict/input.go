@@ -16,7 +16,12 @@ type Input struct {
 	Failover   *bool                // the scenario's expect.failover
 	Phase      Phase
 	Window     Window
-	// Expectation is what the effective settings predict, per metric.
+	// Now is the trial's time if it still goes on, and 0 once it is over and all
+	// streams are flushed. The last run of each stream then lasts until Now: the
+	// engine asks so whether the system is itself again. It is no final verdict.
+	Now time.Duration
+	// Expectation is what the effective settings predict, per metric. A Range of
+	// a phase is of its own duration, not of its distance from the effect.
 	Expectation map[string]Expected
 	// AppReconnect is the longest that the app class waits before it tries
 	// again by its own declaration: connect + statement + back-off.

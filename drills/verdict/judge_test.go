@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -251,4 +252,21 @@ func mutated(t timeline.Timeline, seed uint64, edits int) timeline.Timeline {
 		}
 	}
 	return t
+}
+
+// While a trial goes on its streams are not flushed: the engine asks whether the
+// system is itself again, and a quiet stream is one whose run goes on.
+func TestARunningTrialIsJudgedAsIfItsStreamsGoOn(t *testing.T) {
+	s, err := parseScript("include takeover\nwithout phase audit\nwithout audit\n120s note later")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := verdict.Input{Timeline: s.unflushed(), Window: verdict.Window{StableFor: 10 * time.Second}}
+	in.Now = 120 * time.Second
+	if missing := unmatched([]string{"outage of app/0 22.48s..22.521s", "outage of fresh 21.98s..22.021s", "rejoin 2.3s..3.001s"}, render(verdict.Judge(in))); len(missing) > 0 {
+		t.Errorf("at 120 s: missing %q", missing)
+	}
+	if n := len(verdict.Judge(in).Metrics.Outages); n != 2 {
+		t.Errorf("at 120 s: %d outages, want 2", n)
+	}
 }

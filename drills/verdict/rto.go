@@ -201,11 +201,14 @@ func (j *judge) judgeTime(name string, want *scenarios.Duration) {
 		}
 		return
 	}
-	f := Finding{Objective: name, Want: "≤ " + wordsOf(want.D()), Outcome: Unproven}
+	if m == nil {
+		m = j.bounds[name] // it may prove a miss
+	}
+	f := Finding{Objective: name, Want: "≤ " + wordsOf(want.D()), Got: "not measured", Outcome: Unproven}
 	limit := timeline.MS(want.D())
 	switch {
 	case m == nil:
-		f.Got, f.Text = "not measured", j.m.Reasons[name]
+		f.Text = j.m.Reasons[name]
 	case m.LoMS > limit:
 		f.Outcome = Missed
 	case m.Censored:

@@ -24,7 +24,7 @@ func (r run) value() string { return r.first.Value }
 func (r run) events() []timeline.Event {
 	es := []timeline.Event{r.first}
 	for _, e := range []timeline.Event{r.earliest, r.latest} {
-		if !slices.ContainsFunc(es, func(x timeline.Event) bool { return x.I == e.I }) {
+		if !slices.ContainsFunc(es, func(x timeline.Event) bool { return x.I == e.I && x.At == e.At }) {
 			es = append(es, e)
 		}
 	}
@@ -85,6 +85,15 @@ func (r *run) add(e timeline.Event, gap time.Duration) {
 		r.latest = e
 	}
 	r.gap, r.n = max(r.gap, gap), max(r.n, e.N)
+}
+
+// lastUntil lets a run that has not ended go on until now.
+func (r *run) lastUntil(now time.Duration) {
+	if r.latest.At.Lo >= now {
+		return
+	}
+	r.latest.At = timeline.Interval{Lo: now, Hi: now}
+	r.n++
 }
 
 // A segment is consecutive runs of one stream with equal values: a state that

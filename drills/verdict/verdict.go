@@ -54,8 +54,9 @@ type judge struct {
 	moves                                 []string // the primaries, beginning with the one before the fault
 	clients                               []clientView
 	split                                 split
-	stalled                               map[int]bool // stalls that widened something
-	base                                  *baseline    // nil: not computed yet
+	stalled                               map[int]bool       // stalls that widened something
+	base                                  *baseline          // nil: not computed yet
+	bounds                                map[string]*Metric // of what has not come: it takes at least so long
 }
 
 // measure fills in the metrics.
