@@ -179,8 +179,12 @@ func (o RevertOptions) revert(ctx context.Context, r journal.Record, boot string
 // settle sees to it that no agent that lives works on the records at the same
 // time as we do, and returns those that hold theirs for a runner that lives.
 func (o RevertOptions) settle(ctx context.Context, records []journal.Record, boot string) (busy map[targets.ProcID]bool, err error) {
+	self, err := kernel.Self()
+	if err != nil {
+		return nil, err
+	}
 	busy = map[targets.ProcID]bool{}
-	seen := map[targets.ProcID]bool{}
+	seen := map[targets.ProcID]bool{self: true} // whoever waited for itself would wait for ever
 	for _, r := range records {
 		if r.Boot != boot || seen[r.Agent] {
 			continue

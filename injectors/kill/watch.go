@@ -75,7 +75,7 @@ func (w *watcher) look(ctx context.Context, began time.Time) {
 			w.known[p.ProcID] = true
 		}
 		by, why := w.starter(ctx)
-		from, to = narrowed(main.ProcID, from, to)
+		from = since(main.ProcID, from, to)
 		w.see(injectors.Sighting{Lo: from, Hi: to, What: "restart", By: by, Evidence: fmt.Sprintf("new main process pid %d (%s): %s", main.PID, main.Name, why)})
 		return
 	}
@@ -85,30 +85,25 @@ func (w *watcher) look(ctx context.Context, began time.Time) {
 	for _, p := range tops(procs, w.s.Words, w.s.Process) {
 		if !w.known[p.ProcID] {
 			w.known[p.ProcID] = true
-			from, to := narrowed(p.ProcID, from, to)
+			from := since(p.ProcID, from, to)
 			w.see(injectors.Sighting{Lo: from, Hi: to, What: "restart", By: "manager", Evidence: fmt.Sprintf("new pid %d (%s), started by %s; the main process, pid %d, is the same", p.PID, p.Name, parent(procs, p), w.main.PID)})
 		}
 	}
 }
 
-// narrowed takes the kernel's own date of the start where it fits between the
-// looks: an engine that is asked while it starts a node answers late.
-func narrowed(id targets.ProcID, from, to time.Time) (lo, hi time.Time) {
+// since is from, or the kernel's own date of the start of the process if that is
+// later. The end stays that of the look: an engine makes the process first and the
+// program in it a while later.
+func since(id targets.ProcID, from, to time.Time) time.Time {
 	now, err := kernel.Identity(id.PID)
 	if err != nil || now != id {
-		return from, to // gone already, or a process of another machine
+		return from // gone already, or a process of another machine
 	}
-	lo, hi, err = kernel.Began(id)
-	if err != nil || lo.After(to) || hi.Before(from) {
-		return from, to
+	lo, hi, err := kernel.Began(id)
+	if err != nil || lo.After(to) || hi.Before(from) || lo.Before(from) {
+		return from
 	}
-	if lo.Before(from) {
-		lo = from
-	}
-	if hi.After(to) {
-		hi = to
-	}
-	return lo, hi
+	return lo
 }
 
 // starter says who started the new main process.
