@@ -14,9 +14,13 @@ import (
 // launch starts the process, in a session of its own: a Ctrl-C at our terminal
 // must not reach it, and the end of our session must not end it.
 func (c *Client) launch(life context.Context) error {
+	mark, err := mark(c.opts.Drill)
+	if err != nil {
+		return fmt.Errorf("marking the agent: %w", err)
+	}
 	c.cmd = exec.Command(c.opts.Argv[0], c.opts.Argv[1:]...)
 	c.cmd.Env = append(os.Environ(), c.opts.Env...)
-	c.cmd.Env = append(c.cmd.Env, markEnv+"="+c.opts.Drill)
+	c.cmd.Env = append(c.cmd.Env, markEnv+"="+mark)
 	c.cmd.SysProcAttr = ownSession()
 	c.cmd.Stderr = &c.said
 	c.cmd.WaitDelay = grace // for whoever else holds its stderr

@@ -15,7 +15,7 @@ import (
 )
 
 // markEnv marks an agent's process, so that one that was left can be found. Its
-// value is the drill's id.
+// value is the drill's id and the identity of the runner.
 const markEnv = "DAPPLE_AGENT_OF"
 
 // Traces is what of a fault can be seen at the nodes and on this machine: what is
@@ -128,7 +128,27 @@ func frozen(procs []targets.Proc) map[targets.ProcID]targets.Proc {
 	return m
 }
 
-// agents finds the agents of dapple on this machine.
+// mark is the value of markEnv for an agent of the drill that this process runs.
+func mark(drill string) (string, error) {
+	me, err := kernel.Self()
+	if errors.Is(err, targets.ErrUnsupported) {
+		return drill, nil
+	}
+	return fmt.Sprintf("%s %d %d", drill, me.PID, me.Start), err
+}
+
+// marked reads a mark: the drill's id, and whether the runner of it is dead. An
+// agent whose runner lives belongs to a drill that goes on, ours or another.
+func marked(value string) (drill string, orphan bool) {
+	var runner targets.ProcID
+	if _, err := fmt.Sscanf(value, "%s %d %d", &drill, &runner.PID, &runner.Start); err != nil {
+		return value, true
+	}
+	now, err := kernel.Identity(runner.PID)
+	return drill, err != nil || now != runner
+}
+
+// agents finds the agents of dapple on this machine that nobody needs any more.
 func agents() (map[targets.ProcID]string, error) {
 	m := map[targets.ProcID]string{}
 	procs, err := kernel.Procs(kernel.Filter{})
@@ -141,7 +161,9 @@ func agents() (map[targets.ProcID]string, error) {
 			continue // another user's, or gone
 		}
 		if i := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, markEnv+"=") }); i >= 0 {
-			m[p.ProcID] = env[i][len(markEnv)+1:]
+			if drill, orphan := marked(env[i][len(markEnv)+1:]); orphan {
+				m[p.ProcID] = drill
+			}
 		}
 	}
 	return m, err
