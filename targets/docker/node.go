@@ -256,3 +256,6 @@ func addresses(c container.InspectResponse) []string {
 	}
 	return addrs
 }
+
+// StartCommand is how a person starts the node's container.
+func (n *Node) StartCommand() string { return "docker start " + n.container }
