@@ -57,6 +57,10 @@ func (j *judge) newAck(by string) (ack, bool) {
 		a.at.Lo = max(a.at.Lo, before.At.Lo)
 		a.events = append(a.events, before.I)
 	}
+	// One that waited far longer than usual was not served until its answer.
+	if usual := j.usualLatency(by); first.At.Width() > usual.limit {
+		a.at.Lo = max(a.at.Lo, first.At.Hi-usual.most)
+	}
 	a.at.Lo = min(a.at.Lo, a.at.Hi)
 	return a, true
 }

@@ -60,11 +60,11 @@ func (v clientView) sums() []sum {
 			s := &out[len(out)-1]
 			s.took.Lo += o.took.Lo
 			s.took.Hi += o.took.Hi
-			s.events = append(slices.Clip(s.events), o.events...)
+			s.events = append(s.events, o.events...)
 			s.censored = s.censored || o.censored
 			continue
 		}
-		out = append(out, sum{o.took, o.events, o.censored})
+		out = append(out, sum{o.took, slices.Clone(o.events), o.censored})
 	}
 	return out
 }
