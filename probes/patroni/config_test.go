@@ -140,8 +140,8 @@ func TestHAProxyOptionsAreReadInItsOwnWords(t *testing.T) {
 	ms := time.Millisecond
 	for text, want := range map[string]proxy{
 		"inter 1s fall 2 rise 2 on-marked-down shutdown-sessions": {inter: 1000 * ms, fast: 1000 * ms, rise: 2, fall: 2},
-		"inter 3000 fastinter 500ms": {inter: 3000 * ms, fast: 500 * ms, rise: 2, fall: 3},
-		"check":                      {inter: 2000 * ms, fast: 2000 * ms, rise: 2, fall: 3},
+		"inter 3000 fastinter 500ms":                              {inter: 3000 * ms, fast: 500 * ms, rise: 2, fall: 3},
+		"check":                                                   {inter: 2000 * ms, fast: 2000 * ms, rise: 2, fall: 3},
 	} {
 		want.text = text
 		got, err := parseProxy(text)

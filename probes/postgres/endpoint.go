@@ -2,11 +2,8 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -27,19 +24,26 @@ type endpoint struct{ config *pgx.ConnConfig }
 // client is the system's client endpoint: the DSN as it was declared.
 func (s *System) client() (*endpoint, error) { return s.parse(s.dsn) }
 
-// server is the endpoint of one server, with everything but the place taken
-// from the clients' DSN.
+// server is the endpoint of one server whatever its role, with everything but
+// the place taken from the clients' DSN. TLS is tried as it would be with the
+// first host there, under that host's name: the certificates of a cluster's
+// nodes name what clients connect to, and seldom their addresses.
 func (s *System) server(addr string, dial pgconn.DialFunc) (*endpoint, error) {
-	dsn, err := redirect(s.dsn, addr, s.port)
+	e, err := s.parse(s.dsn)
 	if err != nil {
 		return nil, err
 	}
-	e, err := s.parse(dsn)
-	if err != nil {
-		return nil, err
+	c := &e.config.Config
+	var variants []*pgconn.FallbackConfig // such as without TLS
+	for _, f := range c.Fallbacks {
+		if f.Host == c.Host && f.Port == c.Port {
+			variants = append(variants, &pgconn.FallbackConfig{Host: addr, Port: uint16(s.port), TLSConfig: f.TLSConfig})
+		}
 	}
+	c.Host, c.Port, c.Fallbacks = addr, uint16(s.port), variants
+	c.ValidateConnect = nil // target_session_attrs
 	if dial != nil {
-		e.config.DialFunc = counting(dial)
+		c.DialFunc = counting(dial)
 	}
 	return e, nil
 }
@@ -60,30 +64,6 @@ func (s *System) parse(dsn string) (*endpoint, error) {
 	}
 	c.DialFunc = counting(c.DialFunc)
 	return &endpoint{c}, nil
-}
-
-// redirect rewrites a DSN, as URL or as keywords, so that it leads to one
-// server whatever its role.
-func redirect(dsn, addr string, port int) (string, error) {
-	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
-		// Of a keyword that is there twice the later one holds, as in libpq.
-		return fmt.Sprintf("%s host='%s' port=%d target_session_attrs=any", dsn, addr, port), nil
-	}
-	u, err := url.Parse(dsn)
-	if err != nil {
-		var bad *url.Error
-		if errors.As(err, &bad) {
-			err = bad.Err // bad itself quotes the DSN, and a password in it
-		}
-		return "", fmt.Errorf("clients.dsn: %w", err)
-	}
-	q := u.Query()
-	u.Host = ""
-	q.Set("host", addr)
-	q.Set("port", strconv.Itoa(port))
-	q.Set("target_session_attrs", "any")
-	u.RawQuery = q.Encode()
-	return u.String(), nil
 }
 
 // open connects for the use of this package's own exchange of messages.

@@ -63,7 +63,7 @@ func Start(t testing.TB, o Options) *Cluster {
 			}
 		})
 	}
-	if err := c.own(c.dir); err != nil {
+	if err := c.Own(c.dir); err != nil {
 		t.Fatal(err)
 	}
 	if c.Port, err = freePort(); err != nil {
@@ -140,12 +140,13 @@ func (c *Cluster) run(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-func (c *Cluster) own(dir string) error {
+// Own gives a file or folder to the user that runs the servers.
+func (c *Cluster) Own(path string) error {
 	if os.Geteuid() != 0 {
 		return nil
 	}
 	cred := c.as().Credential
-	return os.Chown(dir, int(cred.Uid), int(cred.Gid))
+	return os.Chown(path, int(cred.Uid), int(cred.Gid))
 }
 
 // A Server is one node: a targets.Node with an address, from whose inside one
