@@ -6,6 +6,7 @@ import (
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/injectors/kill"
 	"github.com/dapple-drills/dapple/injectors/noop"
+	"github.com/dapple-drills/dapple/injectors/pause"
 )
 
 // Kinds are all faults, by name.
@@ -13,5 +14,6 @@ func Kinds() []injectors.Kind {
 	return []injectors.Kind{
 		kill.Kind(),
 		noop.Kind(),
+		pause.Kind(),
 	}
 }

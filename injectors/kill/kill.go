@@ -23,7 +23,7 @@ import (
 	"time"
 
 	"github.com/dapple-drills/dapple/injectors"
-	"github.com/dapple-drills/dapple/internal/kernel"
+	"github.com/dapple-drills/dapple/internal/procs"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -37,7 +37,7 @@ func Kind() injectors.Kind {
 		Layers:  "3 guard, 4 journal",
 		Params:  &Params{},
 		New: func(decode func(into any) error) (injectors.Injector, error) {
-			p := Params{Signal: "KILL", Process: processMain, Mode: Crash}
+			p := Params{Signal: "KILL", Process: procs.Main, Mode: Crash}
 			if err := decode(&p); err != nil {
 				return nil, err
 			}
@@ -66,7 +66,7 @@ type state struct {
 	Mode    Mode   `json:"mode"`
 	// Procs get the signal. They are known by pid and start time; a command line
 	// may hold a password and is not kept.
-	Procs []proc `json:"procs"`
+	Procs []procs.Ref `json:"procs"`
 	// Main is the node's main process when it was planned, and Restarts how often
 	// its engine had started it again.
 	Main     targets.ProcID `json:"main"`
@@ -80,17 +80,10 @@ type state struct {
 	Stopped []targets.ProcID `json:"stopped,omitempty"`
 }
 
-type proc struct {
-	targets.ProcID
-	Name string `json:"name"`
-}
-
-func (p proc) String() string { return fmt.Sprintf("pid %d (%s)", p.PID, p.Name) }
-
 func (s state) stops() bool { return s.Signal == "STOP" }
 
 // whole says whether all of the node's processes are meant.
-func (s state) whole() bool { return s.Process == processAll }
+func (s state) whole() bool { return s.Process == procs.All }
 
 // aimsAt says whether the process is one of those that get the signal.
 func (s state) aimsAt(id targets.ProcID) bool {
@@ -142,7 +135,7 @@ func (k *killer) Inject(ctx context.Context, n targets.Node, s state) error {
 		}
 		return f.Fence(ctx)
 	}
-	ps, err := processes(n)
+	ps, err := procs.Of(n)
 	if err != nil {
 		return err
 	}
@@ -191,18 +184,18 @@ const rounds = 10
 // stragglers sends the signal to what was forked meanwhile.
 func (k *killer) stragglers(ctx context.Context, ps targets.Processes, s state) error {
 	for range rounds {
-		procs, err := ps.Processes(ctx)
+		all, err := ps.Processes(ctx)
 		if err != nil {
 			return err
 		}
-		if len(procs) == 0 || procs[0].Main && procs[0].ProcID != s.Main {
+		if len(all) == 0 || all[0].Main && all[0].ProcID != s.Main {
 			return nil // the next life of the node, which is not ours to end
 		}
 		rest := s
 		rest.Procs = nil
-		for _, p := range procs {
+		for _, p := range all {
 			if p.State != "T" && !s.aimsAt(p.ProcID) {
-				rest.Procs = append(rest.Procs, proc{p.ProcID, p.Name})
+				rest.Procs = append(rest.Procs, procs.Ref{ProcID: p.ProcID, Name: p.Name})
 			}
 		}
 		if len(rest.Procs) == 0 {
@@ -217,7 +210,7 @@ func (k *killer) stragglers(ctx context.Context, ps targets.Processes, s state) 
 
 // Effect looks for the death of the processes, or that they are stopped.
 func (k *killer) Effect(ctx context.Context, n targets.Node, s state) (held bool, proof string, err error) {
-	ps, err := processes(n)
+	ps, err := procs.Of(n)
 	if err != nil {
 		return false, "", err
 	}
@@ -225,7 +218,7 @@ func (k *killer) Effect(ctx context.Context, n targets.Node, s state) (held bool
 		return stopped(ctx, ps, s)
 	}
 	for _, p := range s.Procs {
-		dead, err := isDead(ctx, ps, p.ProcID)
+		dead, err := procs.Dead(ctx, ps, p.ProcID)
 		if err != nil {
 			return false, "", fmt.Errorf("%v: %w", p, err)
 		}
@@ -234,30 +227,30 @@ func (k *killer) Effect(ctx context.Context, n targets.Node, s state) (held bool
 		}
 	}
 	if s.whole() && !s.Init {
-		procs, err := ps.Processes(ctx)
+		all, err := ps.Processes(ctx)
 		if err != nil {
 			return false, "", err
 		}
-		if len(procs) > 0 && (!procs[0].Main || procs[0].ProcID == s.Main) {
-			return false, fmt.Sprintf("still there: %s", list(procs)), nil
+		if len(all) > 0 && (!all[0].Main || all[0].ProcID == s.Main) {
+			return false, fmt.Sprintf("still there: %s", procs.List(all)), nil
 		}
 	}
-	return true, fmt.Sprintf("dead: %s", names(s.Procs)), nil
+	return true, fmt.Sprintf("dead: %s", procs.Names(s.Procs)), nil
 }
 
 // stopped looks whether every thread of every process is.
 func stopped(ctx context.Context, ps targets.Processes, s state) (bool, string, error) {
-	procs, err := ps.Processes(ctx)
+	all, err := ps.Processes(ctx)
 	if err != nil {
 		return false, "", err
 	}
 	there := map[targets.ProcID]bool{}
-	for _, p := range procs {
+	for _, p := range all {
 		there[p.ProcID] = true
 		if !s.whole() && !s.aimsAt(p.ProcID) {
 			continue
 		}
-		states, err := threads(p)
+		states, err := procs.Threads(p)
 		if err != nil {
 			return false, "", err
 		}
@@ -272,52 +265,8 @@ func stopped(ctx context.Context, ps targets.Processes, s state) (bool, string, 
 			return false, fmt.Sprintf("%v is gone", p), nil
 		}
 	}
-	if len(procs) == 0 {
+	if len(all) == 0 {
 		return false, "the node has no process", nil
 	}
-	return true, fmt.Sprintf("every thread is stopped (T): %s", names(s.Procs)), nil
-}
-
-// threads are the states of the threads of p, or the state of p itself if it is
-// none of this machine's.
-func threads(p targets.Proc) (string, error) {
-	states, err := kernel.Threads(p.ProcID)
-	if errors.Is(err, targets.ErrGone) || errors.Is(err, targets.ErrUnsupported) {
-		return p.State, nil
-	}
-	return states, err
-}
-
-// isDead says whether the process is dead at this moment.
-func isDead(ctx context.Context, ps targets.Processes, id targets.ProcID) (bool, error) {
-	h, err := ps.Hold(ctx, id)
-	if errors.Is(err, targets.ErrGone) {
-		return true, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	now, cancel := context.WithCancel(ctx)
-	cancel() // a Handle tells the dead from the living without waiting
-	err = h.Exited(now)
-	if errors.Is(err, context.Canceled) {
-		return false, errors.Join(ctx.Err(), h.Close())
-	}
-	return err == nil, errors.Join(err, h.Close())
-}
-
-func processes(n targets.Node) (targets.Processes, error) {
-	ps, ok := n.(targets.Processes)
-	if !ok {
-		return nil, fmt.Errorf("the processes of node %s cannot be seen from here: %w", n.Name(), targets.ErrUnsupported)
-	}
-	return ps, nil
-}
-
-func names(procs []proc) string {
-	all := make([]targets.Proc, len(procs))
-	for i, p := range procs {
-		all[i] = targets.Proc{ProcID: p.ProcID, Name: p.Name}
-	}
-	return list(all)
+	return true, fmt.Sprintf("every thread is stopped (T): %s", procs.Names(s.Procs)), nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/injectors/injectortest"
+	"github.com/dapple-drills/dapple/internal/procs"
 	"github.com/dapple-drills/dapple/targets/faketarget"
 )
 
@@ -22,7 +23,7 @@ func quick(p Params) injectors.Injector {
 // made makes the injector as a scenario does.
 func made(t *testing.T, with string) (Params, error) {
 	t.Helper()
-	p := Params{Signal: "KILL", Process: processMain, Mode: Crash}
+	p := Params{Signal: "KILL", Process: procs.Main, Mode: Crash}
 	if err := json.Unmarshal([]byte(with), &p); err != nil {
 		return p, err
 	}

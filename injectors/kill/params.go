@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/dapple-drills/dapple/internal/procs"
 )
 
 // Params is what may stand under "with".
@@ -15,14 +17,6 @@ type Params struct {
 	Process string `yaml:"process" json:"process,omitempty" jsonschema:"default=main,description=main (the node's main process; in a container pid 1 and with it the whole container) or all or server or manager or the name of a process."`
 	Mode    Mode   `yaml:"mode" json:"mode,omitempty" jsonschema:"default=crash,enum=crash,enum=fence,description=crash: as if the process died by itself; the engine's restart policy acts. fence: put down through the engine; nothing but a start brings it back."`
 }
-
-// The values of Params.Process that are not the name of a process.
-const (
-	processMain    = "main"
-	processAll     = "all"
-	processServer  = "server"
-	processManager = "manager"
-)
 
 // A Signal is the name of a signal, without SIG: "KILL". Reading one accepts
 // numbers and either case.
@@ -115,12 +109,13 @@ func (m *Mode) UnmarshalText(text []byte) error {
 
 // check finds what cannot be together.
 func (p Params) check() error {
+	if err := p.choice().Check(); err != nil {
+		return err
+	}
 	switch {
-	case strings.TrimSpace(p.Process) == "" || strings.ContainsAny(p.Process, "/\x00"):
-		return fmt.Errorf("process %q: use main, all, server, manager, or the name of a process without its path", p.Process)
 	case p.Mode == Fence && p.Signal == "STOP":
 		return errors.New("signal STOP cannot go with mode fence: a fenced node is dead, a stopped one is not; use mode crash")
-	case p.Mode == Fence && (p.Signal != "KILL" || p.Process != processMain):
+	case p.Mode == Fence && (p.Signal != "KILL" || p.Process != procs.Main):
 		return fmt.Errorf("mode fence puts the whole node down: signal must be KILL and process main, not %s and %s", p.Signal, p.Process)
 	}
 	return nil

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"syscall"
 
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/internal/kernel"
+	"github.com/dapple-drills/dapple/internal/procs"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -36,7 +36,7 @@ func (k *killer) Plan(ctx context.Context, aim injectors.Aim) ([]injectors.Step[
 
 func (k *killer) planOne(ctx context.Context, n targets.Node, parts map[string][]string) (injectors.Step[state], error) {
 	none := injectors.Step[state]{}
-	ps, err := processes(n)
+	ps, err := procs.Of(n)
 	if err != nil {
 		return none, err
 	}
@@ -44,20 +44,20 @@ func (k *killer) planOne(ctx context.Context, n targets.Node, parts map[string][
 	if err != nil {
 		return none, err
 	}
-	procs, err := ps.Processes(ctx)
+	all, err := ps.Processes(ctx)
 	if err != nil {
 		return none, err
 	}
-	if len(procs) == 0 {
+	if len(all) == 0 {
 		return none, errors.New("it does not run")
 	}
-	hit, err := k.p.find(procs, parts)
+	hit, err := k.p.find(all, parts)
 	if err != nil {
 		return none, err
 	}
-	s := state{Signal: k.p.Signal, Process: k.p.Process, Mode: k.p.Mode, Restarts: engine.Restarts, Main: procs[0].ProcID, Init: isInit(procs[0])}
-	if k.p.Process != processMain && k.p.Process != processAll {
-		if s.Words, err = k.p.words(parts); err != nil {
+	s := state{Signal: k.p.Signal, Process: k.p.Process, Mode: k.p.Mode, Restarts: engine.Restarts, Main: all[0].ProcID, Init: isInit(all[0])}
+	if k.p.Process != procs.Main && k.p.Process != procs.All {
+		if s.Words, err = k.p.choice().Words(parts); err != nil {
 			return none, err
 		}
 	}
@@ -72,14 +72,14 @@ func (k *killer) planOne(ctx context.Context, n targets.Node, parts map[string][
 		if err := k.permitted(ctx, ps, p); err != nil {
 			return none, err
 		}
-		s.Procs = append(s.Procs, proc{p.ProcID, p.Name})
+		s.Procs = append(s.Procs, procs.Ref{ProcID: p.ProcID, Name: p.Name})
 	}
 	if len(s.Procs) == 0 {
 		return none, errors.New("all its processes are stopped already: not by this drill")
 	}
-	dead := !s.stops() && (s.whole() || s.Mode == Fence || s.aimsAt(s.Main) && (s.Init || len(procs) == 1))
+	dead := !s.stops() && (s.whole() || s.Mode == Fence || s.aimsAt(s.Main) && (s.Init || len(all) == 1))
 	return injectors.Step[state]{
-		Node: n, Does: does(s, procs, dead), Undo: undo(n, s), Momentary: !s.stops(), NodeDead: dead, State: s,
+		Node: n, Does: does(s, len(all), dead), Undo: undo(n, s), Momentary: !s.stops(), NodeDead: dead, State: s,
 	}, nil
 }
 
@@ -108,21 +108,12 @@ func (k *killer) engine(ctx context.Context, n targets.Node) (targets.State, err
 // permitted finds out whether the signal would arrive, and have an effect that
 // can be proven.
 func (k *killer) permitted(ctx context.Context, ps targets.Processes, p targets.Proc) error {
-	h, err := ps.Hold(ctx, p.ProcID)
-	if errors.Is(err, targets.ErrGone) && k.p.Process == processAll {
+	err := procs.Reachable(ctx, ps, p)
+	if errors.Is(err, targets.ErrGone) && k.p.Process == procs.All {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("pid %d (%s): %w", p.PID, p.Name, err)
-	}
-	err = h.Signal(0)
-	if errors.Is(err, targets.ErrGone) && k.p.Process == processAll {
-		err = nil
-	}
-	if err := errors.Join(err, h.Close()); errors.Is(err, syscall.EPERM) {
-		return fmt.Errorf("pid %d (%s) belongs to another user: run dapple as root (sudo), or let it use its helper container: %w: %w", p.PID, p.Name, targets.ErrUnsupported, err)
-	} else if err != nil {
-		return fmt.Errorf("pid %d (%s): %w", p.PID, p.Name, err)
+		return err
 	}
 	if k.p.Signal == "KILL" || k.p.Signal == "STOP" {
 		return nil
@@ -164,12 +155,12 @@ func isInit(main targets.Proc) bool {
 	return err == nil && p.ProcID == main.ProcID && len(p.NSPID) > 1 && p.NSPID[len(p.NSPID)-1] == 1
 }
 
-func does(s state, procs []targets.Proc, dead bool) string {
+func does(s state, all int, dead bool) string {
 	if s.Mode == Fence {
-		return fmt.Sprintf("the engine puts the whole node down (%s), and leaves it down", names(s.Procs))
+		return fmt.Sprintf("the engine puts the whole node down (%s), and leaves it down", procs.Names(s.Procs))
 	}
-	text := fmt.Sprintf("%v to %s", s.Signal, names(s.Procs))
-	rest := len(procs) - len(s.Procs) - len(s.Stopped)
+	text := fmt.Sprintf("%v to %s", s.Signal, procs.Names(s.Procs))
+	rest := all - len(s.Procs) - len(s.Stopped)
 	switch {
 	case s.whole():
 		text += ": all its processes"

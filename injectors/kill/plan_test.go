@@ -218,34 +218,6 @@ func TestANodeWithoutAnEngineCanStillBeStopped(t *testing.T) {
 	}
 }
 
-func TestTopsAndNames(t *testing.T) {
-	script := proc1(2, 1, "python3", "/usr/bin/python3.11", "/usr/bin/patroni", "/etc/patroni.yml")
-	tini := proc1(1, 0, "tini", "tini", "--", "patroni", "/etc/patroni.yml")
-	tini.Main = true
-	for _, c := range []struct {
-		name, word, part string
-		procs            []targets.Proc
-		want             []int
-	}{
-		{"a script by its name", "patroni", "patroni", []targets.Proc{script}, []int{2}},
-		{"a reaper is not the manager", "patroni", processManager, []targets.Proc{tini, script}, []int{2}},
-		{"a manager that is pid 1 itself", "patroni", processManager, []targets.Proc{{ProcID: targets.ProcID{PID: 1}, Name: "patroni", Main: true}}, []int{1}},
-		{"an argument is no name", "relay", "relay", []targets.Proc{proc1(3, 1, "cat", "cat", "/var/log/relay")}, nil},
-		{"an interpreter's option is no name", "patroni", "patroni", []targets.Proc{proc1(3, 1, "python3", "python3", "-m", "patroni")}, nil},
-		{"but a manager's is", "patroni", processManager, []targets.Proc{proc1(3, 1, "python3", "python3", "-m", "patroni")}, []int{3}},
-		{"a long name is cut by the kernel", "a-very-long-name-indeed", "", []targets.Proc{proc1(3, 1, "a-very-long-nam")}, []int{3}},
-		{"a circle of parents ends", "x", "x", []targets.Proc{proc1(3, 4, "y"), proc1(4, 3, "x")}, []int{4}},
-	} {
-		var got []int
-		for _, p := range tops(c.procs, []string{c.word}, c.part) {
-			got = append(got, p.PID)
-		}
-		if diff := cmp.Diff(c.want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", c.name, diff)
-		}
-	}
-}
-
 // What a real process does with a signal is asked of the kernel.
 func TestASignalWithoutAProvableEffectIsRefused(t *testing.T) {
 	for _, c := range []struct{ script, signal, says string }{

@@ -14,6 +14,7 @@ import (
 
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/internal/kernel"
+	"github.com/dapple-drills/dapple/internal/procs"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -357,7 +358,7 @@ func TestAProcessThatIsGoneByNowIsNotTakenForAnother(t *testing.T) {
 }
 
 func BenchmarkFromSignalToEffect(b *testing.B) {
-	inj := injectors.Of(kind, newKiller(Params{"KILL", processMain, Crash}))
+	inj := injectors.Of(kind, newKiller(Params{"KILL", procs.Main, Crash}))
 	for b.Loop() {
 		b.StopTimer()
 		c := &child{script: "exec sleep 600"}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dapple-drills/dapple/internal/kernel"
+	"github.com/dapple-drills/dapple/internal/procs"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -15,7 +16,7 @@ import (
 // single process that was killed is brought back by whoever supervises it, not by
 // us.
 func (k *killer) Revert(ctx context.Context, n targets.Node, s state) error {
-	ps, err := processes(n)
+	ps, err := procs.Of(n)
 	if err != nil {
 		return err
 	}
@@ -80,8 +81,8 @@ func resumeOne(ctx context.Context, ps targets.Processes, id targets.ProcID) err
 // stoppedByUs are the stopped processes of the node that were not stopped before:
 // some may have been forked while all were being stopped.
 func stoppedByUs(ctx context.Context, ps targets.Processes, s state) (ids []targets.ProcID, err error) {
-	procs, err := ps.Processes(ctx)
-	for _, p := range procs {
+	all, err := ps.Processes(ctx)
+	for _, p := range all {
 		if p.State == "T" && !slices.Contains(s.Stopped, p.ProcID) && !s.aimsAt(p.ProcID) {
 			ids = append(ids, p.ProcID)
 		}
@@ -96,7 +97,7 @@ func (k *killer) outlast(ctx context.Context, ps targets.Processes, s state) err
 	patient, cancel := context.WithTimeout(ctx, k.obey)
 	defer cancel()
 	for _, p := range s.Procs {
-		dead, err := isDead(ctx, ps, p.ProcID)
+		dead, err := procs.Dead(ctx, ps, p.ProcID)
 		if err != nil {
 			return fmt.Errorf("%v: %w", p, err)
 		}
@@ -193,7 +194,7 @@ func (k *killer) mainLives(ctx context.Context, ps targets.Processes, now target
 	if now.Main == s.Main && !s.aimsAt(s.Main) {
 		// The process that was killed, if it was, may take it along.
 		for _, p := range s.Procs {
-			dead, err := isDead(ctx, ps, p.ProcID)
+			dead, err := procs.Dead(ctx, ps, p.ProcID)
 			if err != nil {
 				return false, errors.Join(err, h.Close())
 			}
@@ -213,7 +214,7 @@ func (k *killer) mainLives(ctx context.Context, ps targets.Processes, now target
 
 // Reverted looks whether nothing is stopped, or whether the node runs.
 func (k *killer) Reverted(ctx context.Context, n targets.Node, s state) (ok bool, proof string, err error) {
-	ps, err := processes(n)
+	ps, err := procs.Of(n)
 	if err != nil {
 		return false, "", err
 	}
@@ -232,7 +233,7 @@ func (k *killer) Reverted(ctx context.Context, n targets.Node, s state) (ok bool
 		return false, "the node does not run: " + now.Detail, nil
 	}
 	if now.Main.Start != 0 {
-		dead, err := isDead(ctx, ps, now.Main)
+		dead, err := procs.Dead(ctx, ps, now.Main)
 		if err != nil || dead {
 			return false, fmt.Sprintf("its main process, %v, is dead", now.Main), err
 		}
@@ -241,16 +242,16 @@ func (k *killer) Reverted(ctx context.Context, n targets.Node, s state) (ok bool
 }
 
 func resumed(ctx context.Context, ps targets.Processes, s state) (bool, string, error) {
-	procs, err := ps.Processes(ctx)
+	all, err := ps.Processes(ctx)
 	if err != nil {
 		return false, "", err
 	}
-	for _, p := range procs {
+	for _, p := range all {
 		if p.State == "T" && (s.aimsAt(p.ProcID) || s.whole() && !slices.Contains(s.Stopped, p.ProcID)) {
 			return false, fmt.Sprintf("pid %d (%s) is stopped", p.PID, p.Name), nil
 		}
 	}
-	return true, fmt.Sprintf("not stopped: %s", names(s.Procs)), nil
+	return true, fmt.Sprintf("not stopped: %s", procs.Names(s.Procs)), nil
 }
 
 // mark notes for Watch that a start that is seen from now on is ours.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/internal/kernel"
+	"github.com/dapple-drills/dapple/internal/procs"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -21,7 +22,7 @@ const share = 10
 //	manager  the main process is the same, and another process took the place of
 //	         the one that was killed
 func (k *killer) Watch(ctx context.Context, n targets.Node, s state, see func(injectors.Sighting)) error {
-	ps, err := processes(n)
+	ps, err := procs.Of(n)
 	if err != nil || s.stops() {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/internal/procs"
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/faketarget"
 )
@@ -66,7 +67,7 @@ func none(t *testing.T, seen <-chan injectors.Sighting) {
 func TestARestartByTheEngineIsTold(t *testing.T) {
 	n := faketarget.Patroni("pg1")
 	n.Policy("always")
-	inj := quick(Params{"KILL", processMain, Crash})
+	inj := quick(Params{"KILL", procs.Main, Crash})
 	f := planned(t, inj, n, parts)
 	seen, stop := watched(t, inj, n, f)
 	from := time.Now()
@@ -83,7 +84,7 @@ func TestARestartByTheEngineIsTold(t *testing.T) {
 
 func TestARestartByDappleIsToldAlsoIfItIsTheLastThing(t *testing.T) {
 	n := faketarget.Patroni("pg1")
-	inj := quick(Params{"KILL", processMain, Crash})
+	inj := quick(Params{"KILL", procs.Main, Crash})
 	f := planned(t, inj, n, parts)
 	seen, stop := watched(t, inj, n, f)
 	if err := inj.Inject(t.Context(), n, f); err != nil {
@@ -101,7 +102,7 @@ func TestARestartByDappleIsToldAlsoIfItIsTheLastThing(t *testing.T) {
 
 func TestARestartBySomebodyElseThroughTheEngineIsNotOurs(t *testing.T) {
 	n := faketarget.Patroni("pg1")
-	inj := quick(Params{"KILL", processMain, Crash})
+	inj := quick(Params{"KILL", procs.Main, Crash})
 	f := planned(t, inj, n, parts)
 	seen, stop := watched(t, inj, n, f)
 	if err := inj.Inject(t.Context(), n, f); err != nil {
@@ -119,7 +120,7 @@ func TestARestartBySomebodyElseThroughTheEngineIsNotOurs(t *testing.T) {
 
 func TestNothingIsSeenWhereNothingRestarts(t *testing.T) {
 	n := faketarget.Patroni("pg1")
-	inj := quick(Params{"KILL", processServer, Crash})
+	inj := quick(Params{"KILL", procs.Server, Crash})
 	f := planned(t, inj, n, parts)
 	seen, stop := watched(t, inj, n, f)
 	if _, err := n.Exec(t.Context(), "write", "a", "b"); err != nil {

@@ -25,7 +25,7 @@ func Layers() []Layer {
 		{"targets/testcluster/...", []string{"scenarios", "targets", "targets/docker", "targets/process", "targets/testcluster/...", "internal/..."}, "a built-in cluster is a system file and its nodes"},
 
 		{"injectors", []string{"targets"}, "a fault knows machines, not probes or scenarios"},
-		{"injectors/*", []string{"injectors", "targets", "internal/kernel", "internal/procs"}, "never another injector"},
+		{"injectors/*", []string{"injectors", "targets", "internal/kernel", "internal/mounts", "internal/procs"}, "never another injector"},
 		{"injectors/partition", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/sock"}, "a cut is a table in the kernel"},
 		{"injectors/agent", []string{"injectors", "targets", "drills/journal", "internal/..."}, "runs where the nodes are"},
 		{"injectors/all", []string{"injectors", "injectors/*"}, "the catalogue"},
