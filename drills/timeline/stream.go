@@ -19,7 +19,7 @@ const Pause = 25 * time.Millisecond
 //
 //   - the first result that it was given, at once;
 //   - when the run ends, the result that was sent earliest and the one that was
-//     sent latest, where these are others. Their Data is a Run.
+//     sent latest, where these are others. Their Data holds a Run.
 //
 // In an open loop results return out of the order in which they were sent, so
 // the first to return need not be the first sent. A verdict takes an outage's
@@ -67,8 +67,8 @@ func (a *average) add(d time.Duration) {
 	a.d += (d - a.d) / 8
 }
 
-// A Run is the Data of the events that end a run, but for Member events, which
-// have Data of their own: which run, and how dense it was.
+// A Run is in the Data of the events that end a run, beside what they have there
+// themselves: which run, and how dense it was.
 type Run struct {
 	First int `json:"run"` // the index of the run's first event
 	// GapMS is the longest time in the run for which what it says may have been
@@ -167,14 +167,27 @@ func (s *Stream) again(r seen) {
 	if r.e.Kind == Write {
 		r.e.N = s.n
 	}
-	if r.e.Data == nil {
-		data, err := json.Marshal(Run{s.index, MS(s.gap)})
-		if err != nil {
-			panic(fmt.Sprintf("dapple: internal error: a run has no JSON: %v", err))
-		}
-		r.e.Data = data
-	}
+	r.e.Data = Run{s.index, MS(s.gap)}.beside(r.e.Data)
 	s.emit(r.lo, r.hi, r.e)
+}
+
+// beside is the run's JSON together with the keys of data, if that is an object.
+func (r Run) beside(data json.RawMessage) json.RawMessage {
+	all := map[string]any{"run": r.First, "gap_ms": r.GapMS}
+	if len(data) > 0 {
+		var own map[string]json.RawMessage
+		if json.Unmarshal(data, &own) != nil {
+			return data // no object: it stays as it is
+		}
+		for k, v := range own {
+			all[k] = v
+		}
+	}
+	out, err := json.Marshal(all)
+	if err != nil {
+		panic(fmt.Sprintf("dapple: internal error: a run has no JSON: %v", err))
+	}
+	return out
 }
 
 func same(a, b Event) bool {

@@ -82,10 +82,16 @@ func (j *judge) rejoin(node string, segs []segment) (*Metric, string) {
 		if !takesPart(s.value) || s.last.At.Hi < back.At.Lo || s.value == "primary" && j.stalePrimary(node) {
 			continue
 		}
-		at := began(segs, i)
+		at, events := began(segs, i), of(back, s.first)
+		if at.Hi < back.At.Lo { // it never seemed to leave: until the next look
+			at.Hi = s.last.At.Hi
+			if s.gap > 0 {
+				at.Hi = min(at.Hi, back.At.Lo+s.gap)
+			}
+			events = append(events, s.last.I)
+		}
 		at.Lo = max(at.Lo, back.At.Lo)
 		at.Hi = max(at.Hi, at.Lo)
-		events := of(back, s.first)
 		if i > 0 {
 			events = append(events, segs[i-1].last.I)
 		}

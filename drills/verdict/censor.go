@@ -3,6 +3,7 @@ package verdict
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/dapple-drills/dapple/drills/timeline"
 )
@@ -15,10 +16,12 @@ import (
 // revert, or took over with the reverted nodes being too few to have mattered:
 // members that hold data, and fewer than half. Whatever else cannot be told
 // apart from our own doing.
-func (j *judge) restoredBy(o outage) (timeline.Event, bool) {
+//
+// An outage that began after the revert did was not ended by it.
+func (j *judge) restoredBy(o outage, began time.Duration) (timeline.Event, bool) {
 	var first *timeline.Event
 	for _, r := range j.reverts {
-		if r.At.Lo > o.after.ret || r.At.Hi < o.span.Lo || j.innocent(r, o.after.e.Node) {
+		if r.At.Lo > o.after.ret || r.At.Lo <= began || j.innocent(r, o.after.e.Node) {
 			continue
 		}
 		if first == nil || r.At.Lo < first.At.Lo {

@@ -84,7 +84,8 @@ func (j *judge) judgeLate() {
 	case n > 0 && declared:
 		f.Outcome, f.Text = Missed, "absent in one audit and present in a later one: "+ids(late)
 	case n > 0:
-		j.warn("late_writes", "no write turns up later", f.Got, "absent in one audit and present in a later one: "+ids(late), of(late...))
+		j.warn(Finding{Objective: "late_writes", Want: "no write turns up later", Got: f.Got,
+			Text: "absent in one audit and present in a later one: " + ids(late)}, of(late...))
 		return
 	case !declared:
 		return
@@ -114,36 +115,37 @@ func ids(es []timeline.Event) string {
 // after having been missed.
 func (j *judge) judgeWrites() {
 	if p := j.kinds[timeline.Phantom]; len(p) > 0 {
-		j.warn("phantom", "a refused write is absent", fmt.Sprintf("%d found", len(p)), ids(p), of(p...))
+		j.warn(Finding{Objective: "phantom", Want: "a refused write is absent", Got: fmt.Sprintf("%d found", len(p)),
+			Text: ids(p)}, of(p...))
 	}
 	if d := j.kinds[timeline.Duplicate]; len(d) > 0 {
-		j.warn("duplicate", "each write once", fmt.Sprintf("%d found more than once", len(d)), ids(d), of(d...))
+		j.warn(Finding{Objective: "duplicate", Want: "each write once", Got: fmt.Sprintf("%d found more than once", len(d)),
+			Text: ids(d)}, of(d...))
 	}
 	l := j.m.Loss
 	if l != nil && l.Degraded > 0 {
-		j.warn("acked_degraded", "the configured durability", fmt.Sprintf("%d writes were acknowledged with less", l.Degraded),
-			fmt.Sprintf("%d of them were lost; the system said: %s", l.LostDegraded, j.degradedCause()), l.Events)
+		j.warn(Finding{Objective: "acked_degraded", Want: "the configured durability", Got: fmt.Sprintf("%d writes were acknowledged with less", l.Degraded),
+			Text: fmt.Sprintf("%d of them were lost; the system said: %s", l.LostDegraded, j.degradedCause())}, l.Events)
 	}
-	a1, ok1 := j.audit("A1")
-	a2, ok2 := j.audit("A2")
+	a1, a2 := j.audit("A1"), j.audit("A2")
 	switch {
-	case !ok1 || !ok2 || a1.Lost == a2.Lost:
+	case a1 == nil || a2 == nil || a1.Lost == a2.Lost:
 	case a1.Lost > a2.Lost:
-		j.warn("resurrected", "what is lost stays lost", fmt.Sprintf("%d lost before the rejoin, %d after it", a1.Lost, a2.Lost), "", of(a1.e, a2.e))
+		j.warn(Finding{Objective: "resurrected", Want: "what is lost stays lost", Got: fmt.Sprintf("%d lost before the rejoin, %d after it", a1.Lost, a2.Lost)}, of(a1.e, a2.e))
 	default:
-		j.warn("erased", "a rejoin erases nothing", fmt.Sprintf("%d lost before the rejoin, %d after it", a1.Lost, a2.Lost), "", of(a1.e, a2.e))
+		j.warn(Finding{Objective: "erased", Want: "a rejoin erases nothing", Got: fmt.Sprintf("%d lost before the rejoin, %d after it", a1.Lost, a2.Lost)}, of(a1.e, a2.e))
 	}
-	j.judgeReplicas(a2, ok2)
+	j.judgeReplicas(a2)
 }
 
 // judgeReplicas compares the audits of replicas with that of the primary.
-func (j *judge) judgeReplicas(a2 audit, ok bool) {
+func (j *judge) judgeReplicas(a2 *audit) {
 	for _, e := range j.kinds[timeline.Audit] {
 		r := audit{e: e}
-		if e.Value != "A3" || !ok || r.decode() != nil || r.Lost == a2.Lost {
+		if e.Value != "A3" || a2 == nil || r.decode() != nil || r.Lost == a2.Lost {
 			continue
 		}
-		j.warn("replica", "the same rows as the primary", fmt.Sprintf("%s misses %d acknowledged writes, the primary %d", e.Node, r.Lost, a2.Lost), "", of(e, a2.e))
+		j.warn(Finding{Objective: "replica", Want: "the same rows as the primary", Got: fmt.Sprintf("%s misses %d acknowledged writes, the primary %d", e.Node, r.Lost, a2.Lost)}, of(e, a2.e))
 	}
 }
 
@@ -154,8 +156,8 @@ func (j *judge) judgeTool() {
 		stalls = append(stalls, i)
 	}
 	if len(stalls) > 0 {
-		j.warn("stall", "the runner is never held up", fmt.Sprintf("%d times, up to %s", len(stalls), wordsOf(j.longestStall())),
-			"the intervals that they touch were widened", stalls)
+		j.warn(Finding{Objective: "stall", Want: "the runner is never held up", Got: fmt.Sprintf("%d times, up to %s", len(stalls), wordsOf(j.longestStall())),
+			Text: "the intervals that they touch were widened"}, stalls)
 	}
 	unknown := map[string][]int{}
 	for _, e := range j.events {
@@ -164,7 +166,8 @@ func (j *judge) judgeTool() {
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(unknown)) {
-		j.warn("timeline", "events that this dapple knows", fmt.Sprintf("%d of kind %q", len(unknown[k]), k), "judge the record again with the dapple that wrote it", unknown[k])
+		j.warn(Finding{Objective: "timeline", Want: "events that this dapple knows", Got: fmt.Sprintf("%d of kind %q", len(unknown[k]), k),
+			Text: "judge the record again with the dapple that wrote it"}, unknown[k])
 	}
 }
 

@@ -50,9 +50,11 @@ func (j *judge) judgeExpectation() {
 			if name == "outage" || name == "rto" {
 				text = j.overran()
 			}
-			j.warn("expectation", name+" "+want, gotOf(m)+", "+slower, text, m.Events)
+			j.warn(Finding{Objective: "expectation", Want: name + " " + want, Got: gotOf(m) + ", " + slower,
+				Text: text}, m.Events)
 		case faster:
-			j.warn("expectation", name+" "+want, gotOf(m)+", "+faster, "a graceful or reset path was exercised, not the declared fault", m.Events)
+			j.warn(Finding{Objective: "expectation", Want: name + " " + want, Got: gotOf(m) + ", " + faster,
+				Text: "a graceful or reset path was exercised, not the declared fault"}, m.Events)
 		}
 	}
 }

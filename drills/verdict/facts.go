@@ -27,6 +27,7 @@ type facts struct {
 
 	end      time.Duration // the clients were watched until then
 	sent     time.Duration // the last moment at which a client tried
+	answered time.Duration // the last reply to a client or to a direct write
 	oldNode  string        // the primary before the fault; "" if nothing tells
 	oldEpoch string
 	nodes    []string // that take part: asked for their role, written to or listed as members
@@ -180,15 +181,17 @@ func firstOf(es []timeline.Event) instant {
 // readEnd finds how long clients were watched: until the audit, before which
 // they are stopped.
 func (f *facts) readEnd() {
-	for name, rs := range f.streams {
-		by, ok := strings.CutPrefix(name, string(timeline.Write)+" ")
-		if !ok || clientClass(by) == "" {
+	for _, by := range f.writers() {
+		client := clientClass(by) != ""
+		if !client && !strings.HasPrefix(by, "direct/") {
 			continue
 		}
-		for _, r := range rs {
+		for _, r := range f.writes(by) {
 			for _, e := range r.events() {
-				f.sent = max(f.sent, e.At.Lo)
-				f.end = max(f.end, e.At.Hi)
+				f.answered = max(f.answered, e.At.Hi)
+				if client {
+					f.sent, f.end = max(f.sent, e.At.Lo), max(f.end, e.At.Hi)
+				}
 			}
 		}
 	}

@@ -26,34 +26,22 @@ type audit struct {
 }
 
 // audit returns the last audit of that name from the client endpoint that counts:
-// one that began while clients still wrote does not.
-func (j *judge) audit(name string) (audit, bool) {
+// one that began while clients still wrote does not. It is nil if there is none.
+func (j *judge) audit(name string) *audit {
 	for _, e := range slices.Backward(j.kinds[timeline.Audit]) {
 		a := audit{e: e}
 		if e.Value == name && e.Node == "" && !j.early(e) && a.decode() == nil {
-			return a, true
+			return &a
 		}
 	}
-	return audit{}, false
+	return nil
 }
 
 func (a *audit) decode() error { return json.Unmarshal(a.e.Data, &a.Audited) }
 
-// early says whether an audit began before every write of the clients had its
-// reply: what was still under way is then missing without being lost.
-func (j *judge) early(e timeline.Event) bool {
-	for _, by := range j.writers() {
-		if clientClass(by) == "" && !strings.HasPrefix(by, "direct/") {
-			continue
-		}
-		for _, r := range j.writes(by) {
-			if slices.ContainsFunc(r.events(), func(w timeline.Event) bool { return w.At.Hi > e.At.Lo }) {
-				return true
-			}
-		}
-	}
-	return false
-}
+// early says whether an audit began before every write had its reply: what was
+// still under way is then missing without being lost.
+func (j *judge) early(e timeline.Event) bool { return e.At.Lo < j.answered }
 
 // lostWrites are the acknowledged writes that an audit which counts did not
 // find, each once, by the time of their acknowledgement.
@@ -82,22 +70,31 @@ func (j *judge) lostWrites() []timeline.Event {
 // a write that any of them missed is lost: it was not there when it was asked
 // for.
 func (j *judge) measureLoss() {
-	a1, ok1 := j.audit("A1")
-	a2, ok2 := j.audit("A2")
+	done := []audit{}
+	for _, name := range []string{"A1", "A2"} {
+		if a := j.audit(name); a != nil {
+			done = append(done, *a)
+		}
+	}
 	lost := j.lostWrites()
-	if !ok1 && !ok2 && len(lost) == 0 {
+	if len(done) == 0 && len(lost) == 0 {
 		j.m.Reasons["loss"] = j.whyNoAudit()
 		return
 	}
-	last := a1
-	if ok2 {
-		last = a2
+	var last audit
+	if len(done) > 0 {
+		last = done[len(done)-1]
 	}
 	l := &Loss{
 		Acked: last.Acked, Degraded: last.Audited.Degraded, Unknown: last.Unknown, Failed: last.Failed,
-		Lost: max(a1.Lost, a2.Lost, int64(len(lost))), LostDegraded: max(a1.LostDegr, a2.LostDegr),
-		Recovered: last.Recovered, Absent: last.Absent, Phantom: max(a1.Phantom, a2.Phantom), Duplicate: max(a1.Duplicate, a2.Duplicate),
-		Late: max(a1.Late, a2.Late, int64(len(j.kinds[timeline.Late]))), LostIDsFile: cmp.Or(a2.LostFile, a1.LostFile),
+		Recovered: last.Recovered, Absent: last.Absent,
+		Lost: int64(len(lost)), Late: int64(len(j.kinds[timeline.Late])),
+	}
+	for _, a := range done {
+		l.Lost, l.LostDegraded = max(l.Lost, a.Lost), max(l.LostDegraded, a.LostDegr)
+		l.Late, l.Phantom, l.Duplicate = max(l.Late, a.Late), max(l.Phantom, a.Phantom), max(l.Duplicate, a.Duplicate)
+		l.LostIDsFile = cmp.Or(a.LostFile, l.LostIDsFile)
+		l.Events = append(l.Events, a.e.I)
 	}
 	if r := j.kinds[timeline.AtRisk]; len(r) > 0 {
 		l.AtRisk = r[0].N
@@ -109,17 +106,11 @@ func (j *judge) measureLoss() {
 			l.LostIDs = append(l.LostIDs, e.Value)
 		}
 	}
-	if ok1 {
-		l.Events = append(l.Events, a1.e.I)
-	}
-	if ok2 {
-		l.Events = append(l.Events, a2.e.I)
-	}
 	l.Events = indexes(l.Events)
 	j.splitLoss(l, lost)
 	j.rpo(l, lost, last)
 	j.m.Loss = l
-	if why := j.undecided(a1, ok1, a2, ok2); why != "" {
+	if why := j.undecided(); why != "" {
 		j.m.Reasons["loss"] = why
 	}
 }
@@ -133,17 +124,18 @@ func (j *judge) whyNoAudit() string {
 
 // undecided says why the audits do not prove that nothing else was lost, or "".
 // Both have to have been done, and have to have decided every unknown write.
-func (j *judge) undecided(a1 audit, ok1 bool, a2 audit, ok2 bool) string {
+func (j *judge) undecided() string {
+	a1, a2 := j.audit("A1"), j.audit("A2")
 	early := slices.ContainsFunc(j.kinds[timeline.Audit], j.early)
 	switch {
-	case !ok1 && early:
+	case a1 == nil && early:
 		return j.whyNoAudit()
-	case !ok1:
+	case a1 == nil:
 		return "audit A1 was not done"
-	case !ok2:
+	case a2 == nil:
 		return "audit A2 was not done: nothing was looked for again after the rejoin"
 	}
-	for _, a := range []audit{a1, a2} {
+	for _, a := range []*audit{a1, a2} {
 		if a.Recovered+a.Absent < a.Unknown && a.Recovered+a.Absent+a.Late < a.Unknown {
 			return fmt.Sprintf("audit %s decided %d of %d unknown writes", a.e.Value, a.Recovered+a.Absent, a.Unknown)
 		}
@@ -183,9 +175,7 @@ func (j *judge) rpo(l *Loss, lost []timeline.Event, a audit) {
 			continue
 		}
 		for _, e := range x.acks {
-			if clientClass(e.By) != "" || e.At.Lo > j.promoted.at.Hi {
-				last = later(last, e.At)
-			}
+			last = later(last, e.At)
 		}
 	}
 	from := first

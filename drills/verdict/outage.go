@@ -237,7 +237,7 @@ func (j *judge) outageOf(g group, served []op) outage {
 	default:
 		o.span.Hi = o.after.ret
 		o.events = append(o.events, o.after.e.I)
-		if r, ok := j.restoredBy(o); ok {
+		if r, ok := j.restoredBy(o, first.inv); ok {
 			o.censored, o.why = true, "service came back after our own "+said(r)
 			o.events = append(o.events, r.I)
 			until = r.At.Lo
@@ -264,7 +264,7 @@ func (j *judge) widen(o *outage, from, to time.Duration) {
 		if s.At.Lo > to || s.At.Hi < from || o.took.Lo == 0 {
 			continue
 		}
-		o.took.Lo = max(0, o.took.Lo-max(time.Duration(s.N), s.At.Width()))
+		o.took.Lo = max(0, o.took.Lo-overlap(s.At, timeline.Interval{Lo: from, Hi: to}))
 		o.events = append(o.events, s.I)
 		j.stalled[s.I] = true
 	}

@@ -123,8 +123,8 @@ func (j *judge) judgeRTO() {
 	j.finding(f)
 	j.judgeWidth(want.D())
 	if j.in.AppReconnect > want.D()/20 {
-		j.warn("app_reconnect", "≤ "+wordsOf(want.D()/20)+" (5 % of the RTO)", wordsOf(j.in.AppReconnect),
-			"how the application reconnects, as declared under clients, is itself a large part of its RTO")
+		j.warn(Finding{Objective: "app_reconnect", Want: "≤ " + wordsOf(want.D()/20) + " (5 % of the RTO)", Got: wordsOf(j.in.AppReconnect),
+			Text: "how the application reconnects, as declared under clients, is itself a large part of its RTO"})
 	}
 }
 
@@ -169,7 +169,8 @@ func (j *judge) tooShort(want time.Duration) {
 func (j *judge) judgeWidth(want time.Duration) {
 	m := j.m.RTO
 	if width := m.HiMS - m.LoMS; !m.Censored && width > timeline.MS(want)/10 {
-		j.warn("resolution", "± within 10 % of the RTO: "+wordsOf(want/10), words(width), j.finerProbe(want), m.Events)
+		j.warn(Finding{Objective: "resolution", Want: "± within 10 % of the RTO: " + wordsOf(want/10), Got: words(width),
+			Text: j.finerProbe(want)}, m.Events)
 	}
 }
 

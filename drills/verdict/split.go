@@ -265,7 +265,8 @@ func (j *judge) lostAfter(x *lineage, b timeline.Event) []timeline.Event {
 func (j *judge) forked() {
 	for _, e := range j.kinds[timeline.Forked] {
 		if j.split.level < 2 && j.allDead() {
-			j.warn("fork", "one history", e.Value, "the dead node holds what it had not passed on: replication loss, and no split-brain", of(e))
+			j.warn(Finding{Objective: "fork", Want: "one history", Got: e.Value,
+				Text: "the dead node holds what it had not passed on: replication loss, and no split-brain"}, of(e))
 			continue
 		}
 		j.split.raise(3, "the engine shows two histories: "+e.Value, of(e))
@@ -298,10 +299,11 @@ func (j *judge) judgeSplit() {
 	}
 	j.finding(f)
 	if s.Level == 1 {
-		j.warn("dual_claim", "one primary", "dual claim (L1)", j.split.text, j.split.events)
+		j.warn(Finding{Objective: "dual_claim", Want: "one primary", Got: "dual claim (L1)",
+			Text: j.split.text}, j.split.events)
 	}
 	if j.split.close && s.Level < 2 {
-		j.warn("clock_eps", "a pair of writes further apart than the clocks may differ", "± "+wordsOf(j.in.ClockEps),
-			"an acknowledgement of each side was seen, too close together to tell which came first")
+		j.warn(Finding{Objective: "clock_eps", Want: "a pair of writes further apart than the clocks may differ", Got: "± " + wordsOf(j.in.ClockEps),
+			Text: "an acknowledgement of each side was seen, too close together to tell which came first"})
 	}
 }

@@ -141,8 +141,9 @@ func (j *judge) finding(f Finding, events ...[]int) {
 }
 
 // warn adds a finding that does not decide.
-func (j *judge) warn(objective, want, got, text string, events ...[]int) {
-	j.finding(Finding{Objective: objective, Want: want, Got: got, Text: text, Outcome: Informational, Severity: warning}, events...)
+func (j *judge) warn(f Finding, events ...[]int) {
+	f.Outcome, f.Severity = Informational, warning
+	j.finding(f, events...)
 }
 
 // indexes is the union of lists of event indexes, ascending and never nil.
