@@ -175,6 +175,7 @@ func (t *trial) revert(ctx context.Context, h *heldStep) error {
 		return nil
 	}
 	h.over = true
+	t.forks(ctx)
 	t.phase("revert")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revertDeadline)
 	defer cancel()

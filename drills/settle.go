@@ -44,10 +44,46 @@ func (t *trial) settled(m verdict.Metrics) bool {
 	return m.Stable != nil && m.Full != nil && m.Rejoin != nil && m.Redundancy != nil
 }
 
+// evidenceDeadline bounds asking the system for a proof of its own. The first one
+// is asked for while a fault is held, which it may prolong by that much.
+const evidenceDeadline = 2 * time.Second
+
+// forks asks the system for its own proof that two histories exist, before the
+// revert: a node that rejoins erases it.
+func (t *trial) forks(ctx context.Context) {
+	f, ok := t.p.System.(probes.Forker)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceDeadline)
+	defer cancel()
+	if err := f.Fork(ctx, t.rec.Emit); err != nil {
+		t.note("whether the histories forked could not be asked before the revert: " + err.Error())
+	}
+}
+
+// dates asks for the dates of promotions from a source other than the probes.
+func (t *trial) dates(ctx context.Context) {
+	d, ok := t.p.System.(probes.Dater)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, roleDeadline)
+	defer cancel()
+	if err := d.Promotions(ctx, t.rec.Base(), t.rec.Emit); err != nil {
+		t.note("no independent date of a promotion could be had: " + err.Error())
+	}
+}
+
+func (t *trial) note(text string) {
+	t.rec.Now(timeline.Event{Kind: timeline.Note, By: "engine", Value: text})
+}
+
 // audit looks for every acknowledged write: at once (A1), again after rejoin
 // (A2), and on each replica (A3). It is done after an aborted or invalid trial
 // too: what was lost is lost.
 func (t *trial) audit(ctx, clean context.Context) error {
+	t.dates(ctx)
 	t.phase("audit")
 	if err := t.work.StopClients(clean); err != nil {
 		return fmt.Errorf("stop the clients: %w", err)
@@ -59,7 +95,7 @@ func (t *trial) audit(ctx, clean context.Context) error {
 		return t.noAudit("A1", err)
 	}
 	if t.judge().Metrics.Rejoin == nil {
-		t.rec.Now(timeline.Event{Kind: timeline.Note, By: "engine", Value: "audit A2 was not possible: no node was seen to rejoin"})
+		t.note("audit A2 was not possible: no node was seen to rejoin")
 		return nil
 	}
 	if _, err := t.work.Audit(ctx, "A2", nil, t.rec.Emit); err != nil {
@@ -85,7 +121,7 @@ func (t *trial) noAudit(name string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
-	t.rec.Now(timeline.Event{Kind: timeline.Note, By: "engine", Value: fmt.Sprintf("audit %s could not be done: %v", name, err)})
+	t.note(fmt.Sprintf("audit %s could not be done: %v", name, err))
 	return nil
 }
 

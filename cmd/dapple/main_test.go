@@ -13,6 +13,9 @@ func TestMain(m *testing.M) {
 	if code, done := hidden(os.Args[1:]); done {
 		os.Exit(code)
 	}
+	if os.Getenv(asProgram) != "" {
+		os.Exit(Main(os.Args[1:]))
+	}
 	testscript.Main(m, map[string]func(){
 		"dapple": func() { os.Exit(Main(os.Args[1:])) },
 	})

@@ -41,6 +41,7 @@ func (v patroni) system(info Info, p *place, o Options) (scenarios.System, error
 	}
 	settings, err := scenarios.NewParams(map[string]any{
 		"scope": scope, "etcd": etcd, "rest_port": restPort, "postgres_port": postgresPort,
+		"haproxy": "inter 1s fall 2 rise 2", // as in haproxy.cfg.tmpl
 	})
 	if err != nil {
 		return scenarios.System{}, err

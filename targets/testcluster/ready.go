@@ -35,7 +35,7 @@ func (v patroni) ready(ctx context.Context, p *place, progress func(string), aga
 	defer tick.Stop()
 	var before missing
 	for {
-		now := v.missing(ctx, nodes[0])
+		now := v.missing(ctx, nodes[0], p)
 		if now == "" {
 			return nil
 		}
@@ -62,9 +62,11 @@ type missing string
 const (
 	noPrimary missing = "no client gets to a primary yet"
 	noSync    missing = "no synchronous standby is assigned"
+	// unassigned: PostgreSQL waits for one, and Patroni has not noted it yet.
+	unassigned missing = "Patroni has not noted its synchronous standby yet"
 )
 
-func (v patroni) missing(ctx context.Context, client targets.Node) missing {
+func (v patroni) missing(ctx context.Context, client targets.Node, p *place) missing {
 	out, err := client.Exec(ctx, "sh", "-c", fmt.Sprintf(
 		"PGPASSWORD=$(cat %s) PGCONNECT_TIMEOUT=2 psql -h 127.0.0.1 -p %d -U app -d app -AtF' ' -c %q", appPasswordFile, haproxyPrimary, readyQuery))
 	if err != nil {
@@ -79,8 +81,37 @@ func (v patroni) missing(ctx context.Context, client targets.Node) missing {
 		return missing(fmt.Sprintf("%d of %d standbys are streaming", streaming, members-1))
 	case v.sync && sync == 0:
 		return noSync
+	case v.sync && !assigned(ctx, p):
+		return unassigned
 	}
 	return ""
+}
+
+// assigned says whether Patroni has written down which standby is synchronous.
+// PostgreSQL shows it as such a round of Patroni's loop earlier: a primary that
+// dies in between is replaced by nobody, for nobody is known to have its writes.
+func assigned(ctx context.Context, p *place) bool {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d/cluster", host(p.subnet, nodeHost+1), restPort), nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false // asked again
+	}
+	defer resp.Body.Close()
+	var cluster struct{ Members []struct{ Role string } }
+	if err := json.NewDecoder(resp.Body).Decode(&cluster); err != nil {
+		return false
+	}
+	for _, m := range cluster.Members {
+		if m.Role == "sync_standby" || m.Role == "quorum_standby" {
+			return true
+		}
+	}
+	return false
 }
 
 // A waker makes Patroni look again at once while the cluster comes up. The
