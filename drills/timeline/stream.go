@@ -1,6 +1,7 @@
 package timeline
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -171,23 +172,25 @@ func (s *Stream) again(r seen) {
 	s.emit(r.lo, r.hi, r.e)
 }
 
-// beside is the run's JSON together with the keys of data, if that is an object.
+// beside is the run's JSON together with the keys of data, if that is an object;
+// the run stands first.
 func (r Run) beside(data json.RawMessage) json.RawMessage {
-	all := map[string]any{"run": r.First, "gap_ms": r.GapMS}
-	if len(data) > 0 {
-		var own map[string]json.RawMessage
-		if json.Unmarshal(data, &own) != nil {
-			return data // no object: it stays as it is
-		}
-		for k, v := range own {
-			all[k] = v
-		}
-	}
-	out, err := json.Marshal(all)
+	out, err := json.Marshal(r)
 	if err != nil {
 		panic(fmt.Sprintf("dapple: internal error: a run has no JSON: %v", err))
 	}
-	return out
+	own := bytes.TrimSpace(data)
+	switch {
+	case len(own) == 0:
+		return out
+	case !json.Valid(own) || own[0] != '{':
+		return data // it stays as it is
+	}
+	own = bytes.TrimSpace(own[1:])
+	if own[0] == '}' {
+		return out
+	}
+	return append(append(out[:len(out)-1], ','), own...)
 }
 
 func same(a, b Event) bool {

@@ -99,7 +99,7 @@ func TestALagOfZeroStaysZero(t *testing.T) {
 	r := timeline.NewRecorder(base, 1, 0, nil)
 	s := timeline.NewStream(r.Emit)
 	for i := range time.Duration(3) {
-		s.Add(at(i*ms), at(i*ms), timeline.Event{Kind: timeline.Member, By: "member/a", Value: "following", Data: json.RawMessage(`{"sync":true}`)})
+		s.Add(at(i*ms), at(i*ms), timeline.Event{Kind: timeline.Member, By: "member/a", Value: "following", Data: json.RawMessage(` { "sync":true}`)})
 	}
 	s.Flush()
 	for _, e := range r.Timeline() {
@@ -107,7 +107,7 @@ func TestALagOfZeroStaysZero(t *testing.T) {
 			t.Errorf("lag %d", e.N)
 		}
 	}
-	if got := string(r.Timeline()[1].Data); got != `{"gap_ms":1,"run":0,"sync":true}` {
+	if got := string(r.Timeline()[1].Data); got != `{"run":0,"gap_ms":1,"sync":true}` {
 		t.Errorf("the end of the run says %s", got)
 	}
 }
