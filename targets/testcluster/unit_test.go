@@ -173,11 +173,12 @@ func TestTheSystemFileTellsWhereThePasswordIsAndNotWhatItIs(t *testing.T) {
 		Etcd         []string `yaml:"etcd"`
 		RESTPort     int      `yaml:"rest_port"`
 		PostgresPort int      `yaml:"postgres_port"`
+		HAProxy      string   `yaml:"haproxy"`
 	}
 	if err := sys.Settings.Decode(&settings); err != nil {
 		t.Fatal(err)
 	}
-	if settings.Scope != "main" || settings.RESTPort != 8008 || settings.PostgresPort != 5432 {
+	if settings.HAProxy == "" || settings.Scope != "main" || settings.RESTPort != 8008 || settings.PostgresPort != 5432 {
 		t.Errorf("settings %+v", settings)
 	}
 	if d := cmp.Diff([]string{"http://10.213.1.21:2379", "http://10.213.1.22:2379", "http://10.213.1.23:2379"}, settings.Etcd); d != "" {
