@@ -25,7 +25,7 @@ func (t *trial) settle(ctx context.Context) error {
 		if err := wait(ctx, settleLook); err != nil {
 			return err
 		}
-		if t.settled(t.judge().Metrics) {
+		if t.settled(t.sofar().Metrics) {
 			return nil
 		}
 	}
@@ -94,7 +94,7 @@ func (t *trial) audit(ctx, clean context.Context) error {
 	if _, err := t.work.Audit(ctx, "A1", nil, t.rec.Emit); err != nil {
 		return t.noAudit("A1", err)
 	}
-	if t.judge().Metrics.Rejoin == nil {
+	if t.sofar().Metrics.Rejoin == nil {
 		t.note("audit A2 was not possible: no node was seen to rejoin")
 		return nil
 	}

@@ -189,9 +189,18 @@ func (t *trial) phase(name string) {
 	t.rec.Now(timeline.Event{Kind: timeline.Phase, By: "engine", Value: name})
 }
 
-// judge asks for the verdict on what was recorded so far.
-func (t *trial) judge() verdict.Trial {
+// judge asks for the verdict on the trial, which is over.
+func (t *trial) judge() verdict.Trial { return verdict.Judge(t.input()) }
+
+// sofar asks for the verdict on what was recorded up to now.
+func (t *trial) sofar() verdict.Trial {
+	in := t.input()
+	in.Now = t.rec.Since(time.Now())
+	return verdict.Judge(in)
+}
+
+func (t *trial) input() verdict.Input {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return verdict.Judge(t.p.input(t.n, t.rec.Timeline(), t.expectation, t.nodeDead, t.hold.Epsilon()))
+	return t.p.input(t.n, t.rec.Timeline(), t.expectation, t.nodeDead, t.hold.Epsilon())
 }

@@ -178,7 +178,8 @@ type Cause struct {
 	For      time.Duration
 }
 
-// A Range is what the settings predict for a metric, from the effect on.
+// A Range is what the settings predict for a metric: for detection, outage and
+// rto from the effect on, for the phases between them their own length.
 type Range struct {
 	Min, Max time.Duration
 	Why      string // the formula with the numbers put in, and its source
