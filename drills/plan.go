@@ -7,7 +7,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/dapple-drills/dapple/drills/timeline"
-	"github.com/dapple-drills/dapple/drills/verdict"
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/injectors/agent"
 	"github.com/dapple-drills/dapple/probes"
@@ -121,14 +120,6 @@ func (p *Plan) node(name string) targets.Node {
 		}
 	}
 	return nil
-}
-
-func (p *Plan) window() verdict.Window {
-	return verdict.Window{
-		Settle:    p.Scenario.Settle.D(),
-		StableFor: p.Scenario.StableFor.D(),
-		FullFor:   p.Scenario.FullFor.D(),
-	}
 }
 
 // appReconnect is the longest that the app class waits before it tries again.

@@ -24,10 +24,8 @@ type script struct {
 	fault    func(s *script) verdict.Fault
 	inject, effect, detect, elect, promote, firstAck,
 	revert, rejoin, redundant, end time.Duration
-	oldWrites bool          // the old primary takes writes until the revert
-	observer  string        // By of leader events
-	rolePoll  time.Duration // period of role polls
-	scale     time.Duration // period of writes
+	oldWrites bool   // the old primary takes writes until the revert
+	observer  string // By of leader events
 }
 
 type player struct {

@@ -208,14 +208,15 @@ func (j *judge) blind(segs []segment) time.Duration {
 // redundancy are the states of the system's redundancy, without the looks that
 // had no answer.
 func (j *judge) redundancy() []segment {
+	names := j.names(timeline.Redundancy)
+	if len(names) == 0 {
+		return nil
+	}
 	var rs []run
-	for _, name := range j.names(timeline.Redundancy) {
-		for _, r := range j.streams[name] {
-			if r.value() != unknownRedundancy {
-				rs = append(rs, r)
-			}
+	for _, r := range j.streams[names[0]] { // one stream speaks for the system
+		if r.value() != unknownRedundancy {
+			rs = append(rs, r)
 		}
-		break // one stream speaks for the system
 	}
 	return segments(rs)
 }

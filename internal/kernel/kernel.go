@@ -10,7 +10,6 @@ package kernel
 
 import (
 	"fmt"
-	"runtime"
 
 	"github.com/dapple-drills/dapple/targets"
 )
@@ -71,9 +70,4 @@ func (c Cap) String() string {
 		return name
 	}
 	return fmt.Sprintf("capability %d", uint(c))
-}
-
-// unsupported is the error of everything that only Linux has.
-func unsupported(what string) error {
-	return fmt.Errorf("%s: needs Linux, this is %s: %w", what, runtime.GOOS, targets.ErrUnsupported)
 }

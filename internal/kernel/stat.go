@@ -31,7 +31,7 @@ func (s Stat) Exiting() bool { return s.Dead() || s.Flags&pfExiting != 0 }
 
 // fields of /proc/PID/stat after the name, counted from its state (field 3).
 const (
-	fieldState  = 3 - 3
+	fieldState  = 0
 	fieldParent = 4 - 3
 	fieldFlags  = 9 - 3
 	fieldStart  = 22 - 3

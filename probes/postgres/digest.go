@@ -59,7 +59,6 @@ type audit struct {
 	s   *System
 	run string
 	n   targets.Node
-	p   *place
 }
 
 func (a *audit) all(ctx context.Context) ([]probes.Digest, error) {
