@@ -229,6 +229,7 @@ func vocabulary() *scenarios.Vocabulary {
 					return ""
 				},
 			},
+			{Name: "noop"},
 			{Name: "pause"},
 		},
 		Kinds: []scenarios.KindWord{

@@ -4,6 +4,7 @@ package all
 
 import (
 	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/injectors/diskfill"
 	"github.com/dapple-drills/dapple/injectors/kill"
 	"github.com/dapple-drills/dapple/injectors/noop"
 	"github.com/dapple-drills/dapple/injectors/pause"
@@ -12,6 +13,7 @@ import (
 // Kinds are all faults, by name.
 func Kinds() []injectors.Kind {
 	return []injectors.Kind{
+		diskfill.Kind(),
 		kill.Kind(),
 		noop.Kind(),
 		pause.Kind(),
