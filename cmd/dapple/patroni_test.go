@@ -19,8 +19,7 @@ import (
 	"github.com/dapple-drills/dapple/reports"
 )
 
-// asProgram makes the test binary behave as the program.
-const asProgram = "DAPPLE_TEST_PROGRAM"
+const unproven = 5
 
 // The scenarios of the library with shorter windows: CI drills several clusters.
 const (
@@ -69,13 +68,13 @@ func newProgram(t *testing.T) program {
 }
 
 func (p program) command(ctx context.Context, args ...string) (*exec.Cmd, *bytes.Buffer) {
-	exe, err := os.Executable()
+	bin, err := built()
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	var said bytes.Buffer
-	c := exec.CommandContext(ctx, exe, args...)
-	c.Env = append(os.Environ(), asProgram+"=1", "DAPPLE_HOME="+p.home, "NO_COLOR=1")
+	c := exec.CommandContext(ctx, filepath.Join(bin, "dapple"), args...)
+	c.Env = append(os.Environ(), "DAPPLE_HOME="+p.home, "NO_COLOR=1")
 	c.Stdout, c.Stderr = &said, &said
 	return c, &said
 }
@@ -83,16 +82,22 @@ func (p program) command(ctx context.Context, args ...string) (*exec.Cmd, *bytes
 // run runs a command, and fails the test unless it ends with the exit code.
 func (p program) run(want int, args ...string) string {
 	p.t.Helper()
+	said, got := p.try(args...)
+	if got != want {
+		p.t.Fatalf("dapple %s: exit code %d, want %d\n%s", strings.Join(args, " "), got, want, said)
+	}
+	return said
+}
+
+func (p program) try(args ...string) (output string, code int) {
+	p.t.Helper()
 	c, said := p.command(context.Background(), args...)
 	err := c.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		p.t.Fatal(err)
 	}
-	if got := c.ProcessState.ExitCode(); got != want {
-		p.t.Fatalf("dapple %s: exit code %d, want %d\n%s", strings.Join(args, " "), got, want, said)
-	}
-	return said.String()
+	return said.String(), c.ProcessState.ExitCode()
 }
 
 // drill runs a scenario on a cluster and returns its record.
@@ -102,8 +107,19 @@ func (p program) drill(want int, scenario, on string) (drills.Record, reports.Ru
 	if err := os.WriteFile(file, []byte(scenario), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
-	out := filepath.Join(p.t.TempDir(), "run")
-	said := p.run(want, "run", file, "--on", on, "--out", out)
+	var said, out string
+	got := unproven
+	// On a machine that is too busy the drill says that it could not tell, or
+	// that the system was not steady. That is an answer, but not to the question
+	// of the test: it is asked once more.
+	for try := 1; got == unproven && try <= 2; try++ {
+		out = filepath.Join(p.t.TempDir(), "run")
+		said, got = p.try("run", file, "--on", on, "--out", out)
+		p.t.Logf("try %d:\n%s", try, said)
+	}
+	if got != want {
+		p.t.Fatalf("exit code %d, want %d", got, want)
+	}
 	run, err := reports.Load(out)
 	if err != nil {
 		p.t.Fatalf("%v\n%s", err, said)
