@@ -15,7 +15,7 @@ import (
 )
 
 // container starts one that is gone when the test ends.
-func container(t *testing.T, script string) *docker.Node {
+func container(t testing.TB, script string) *docker.Node {
 	t.Helper()
 	testenv.NeedDocker(t)
 	testenv.NeedRoot(t)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -59,7 +60,11 @@ func groupOf(text string, ms []mounts.Mount) (group, error) {
 		switch {
 		case !ok:
 			continue
-		case inside == "/":
+		case slices.Contains(strings.Split(inside, "/"), ".."):
+			// cgroup_namespaces(7): it is shown relative to our own root.
+			why = append(why, fmt.Sprintf("its group in %s is not to be seen in the control groups' namespace of dapple", version(v2)))
+			continue
+		case path.Clean("/"+inside) == "/":
 			why = append(why, fmt.Sprintf("its group in %s is the root, with every process of the machine", version(v2)))
 			continue
 		}

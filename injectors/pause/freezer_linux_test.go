@@ -163,6 +163,7 @@ func TestAGroupIsFoundInEitherHierarchy(t *testing.T) {
 		{"0::/system.slice/docker-ab.scope\n", []mounts.Mount{v2}, "/sys/fs/cgroup/system.slice/docker-ab.scope"},
 		{"6:freezer:/\n0::/x\n", []mounts.Mount{v1, v2}, "/sys/fs/cgroup/x"},
 		{"6:freezer:/\n0::/\n", []mounts.Mount{v1, v2}, ""},
+		{"0::/../../docker/ab\n", []mounts.Mount{v2}, ""}, // from a namespace of its own
 		{"6:freezer:/docker/ab\n", []mounts.Mount{v2}, ""},
 		{"", nil, ""},
 	} {
@@ -171,4 +172,16 @@ func TestAGroupIsFoundInEitherHierarchy(t *testing.T) {
 			t.Errorf("%q: %+v, %v", c.text, g, err)
 		}
 	}
+}
+
+func FuzzGroupOf(f *testing.F) {
+	f.Add("6:freezer:/docker/ab\n0::/\n")
+	f.Add("0::/a/../../b\n")
+	f.Add(":::\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		ms := []mounts.Mount{{Root: "/", Point: "/sys/fs/cgroup", FSType: "cgroup2"}, {Root: "/", Point: "/sys/fs/cgroup/freezer", FSType: "cgroup", Super: "freezer"}}
+		if g, err := groupOf(text, ms); err == nil && !strings.HasPrefix(g.Dir, "/sys/fs/cgroup/") {
+			t.Errorf("%q: %s, which is no group", text, g.Dir)
+		}
+	})
 }

@@ -89,7 +89,7 @@ func (c *child) waitFor(t *testing.T, n int) {
 	})
 }
 
-func until(t *testing.T, what string, ok func() (bool, error)) {
+func until(t testing.TB, what string, ok func() (bool, error)) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
