@@ -144,5 +144,27 @@ func (j *judge) moveEvents() []int {
 // judgeDetection judges the detection time. That the system gave no sign proves
 // nothing against it: the probes may not see the signs that it gives.
 func (j *judge) judgeDetection() {
+	if j.nothingToDetect() {
+		j.finding(Finding{
+			Objective: "detection", Want: "≤ " + wordsOf(j.in.Objectives.Detection.D()), Got: "nothing to detect", Outcome: Informational,
+			Text: "no failover was expected, none came, and no client was without service", Events: j.moveEvents(),
+		})
+		return
+	}
 	j.judgeTime("detection", j.in.Objectives.Detection)
+}
+
+// nothingToDetect says whether the fault stayed below what the system has to
+// notice: the author expects no failover, none came, no client had a failure, and
+// the system was silent. A null control is such a drill.
+func (j *judge) nothingToDetect() bool {
+	if j.in.Objectives.Detection == nil || j.in.Failover == nil || *j.in.Failover || j.detected.ok || j.outcome != "no failover" {
+		return false
+	}
+	for _, o := range j.m.Outages {
+		if o.LoMS > 0 {
+			return false
+		}
+	}
+	return true
 }
