@@ -7,6 +7,7 @@ import (
 	"github.com/dapple-drills/dapple/injectors/diskfill"
 	"github.com/dapple-drills/dapple/injectors/kill"
 	"github.com/dapple-drills/dapple/injectors/noop"
+	"github.com/dapple-drills/dapple/injectors/partition"
 	"github.com/dapple-drills/dapple/injectors/pause"
 )
 
@@ -16,6 +17,7 @@ func Kinds() []injectors.Kind {
 		diskfill.Kind(),
 		kill.Kind(),
 		noop.Kind(),
+		partition.Kind(),
 		pause.Kind(),
 	}
 }

@@ -49,6 +49,7 @@ func Layers() []Layer {
 		{"reports/...", []string{"drills/...", "targets", "injectors", "probes", "scenarios", "reports/...", "internal/..."}, "made from a record alone"},
 		{"internal/kernel", []string{"targets"}, "it finds processes in the words of nodes"},
 		{"internal/nft", []string{"targets", "internal/kernel"}, "it says what the kernel cannot do in the words of targets"},
+		{"internal/sock", []string{"targets", "internal/kernel"}, "likewise"},
 		{"internal/procs", []string{"targets", "internal/kernel"}, "it chooses among the processes of nodes"},
 		{"internal/*", []string{"internal/..."}, "used by all, knows none of them"},
 		{"cmd/dapple", []string{"..."}, "the only place that chooses"},

@@ -76,44 +76,58 @@ func InNetNS(path string, do func() error) error {
 		return netnsError(path, err)
 	}
 	defer unix.Close(ns)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		err = enter(ns, path, do)
-	}()
-	<-done
+	onThread(func() (reusable bool) {
+		reusable, err = enter(ns, path, do)
+		return reusable
+	})
 	return err
 }
 
-// enter runs in a goroutine of its own. If the way back out of the namespace
-// fails, the thread stays locked, and the runtime ends it together with the
-// goroutine: no other goroutine ever runs on a thread that is still inside.
-func enter(ns int, path string, do func() error) error {
-	runtime.LockOSThread()
+// onThread calls do on a thread of its own and waits for it. The thread ends
+// unless do says that it is as it was: no other goroutine ever runs on one that is
+// still inside.
+//
+// It is never the main thread, the one by which /proc shows the whole process: we
+// would be seen in the namespace of a node, and taken for one of its processes.
+func onThread(do func() (reusable bool)) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			onThread(do) // while we keep this one busy
+			runtime.UnlockOSThread()
+			return
+		}
+		if do() {
+			runtime.UnlockOSThread()
+		}
+	}()
+	<-done
+}
+
+// enter calls do inside, and says whether the thread came back out.
+func enter(ns int, path string, do func() error) (back bool, err error) {
 	home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		runtime.UnlockOSThread()
-		return fmt.Errorf("opening our own network namespace: %w", err)
+		return true, fmt.Errorf("opening our own network namespace: %w", err)
 	}
 	defer unix.Close(home)
 	if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
-		runtime.UnlockOSThread()
-		return netnsError(path, err)
+		return true, netnsError(path, err)
 	}
 	err = do()
-	if back := unix.Setns(home, unix.CLONE_NEWNET); back == nil {
-		runtime.UnlockOSThread()
-	}
-	return err
+	return unix.Setns(home, unix.CLONE_NEWNET) == nil, err
 }
+
+// Thread calls do on a thread that is never the main one and ends with do. What do
+// changes of the thread, such as its network namespace, nobody else sees.
+func Thread(do func()) { onThread(func() bool { do(); return false }) }
 
 // NewNetNS makes a network namespace that has no name: it is gone once the last
 // descriptor of it, and the last process and socket in it, are.
 func NewNetNS() (ns *os.File, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked: the thread ends inside
+	Thread(func() {
 		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			if errors.Is(err, unix.EPERM) {
 				err = fmt.Errorf("making a network namespace: %w: it takes root (CAP_SYS_ADMIN), or a user namespace: unshare --user --map-root-user --net", err)
@@ -121,8 +135,7 @@ func NewNetNS() (ns *os.File, err error) {
 			return
 		}
 		ns, err = os.Open("/proc/thread-self/ns/net")
-	}()
-	<-done
+	})
 	return ns, err
 }
 

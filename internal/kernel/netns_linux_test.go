@@ -174,3 +174,44 @@ func otherNS(t *testing.T) (path string) {
 	})
 	return fmt.Sprintf("/proc/%d/ns/net", cmd.Process.Pid)
 }
+
+func TestTheProcessItselfIsNeverSeenInsideANamespaceThatItEnters(t *testing.T) {
+	testenv.NeedRoot(t)
+	home, err := kernel.NetNSID("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns, err := kernel.NewNetNS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	path := fmt.Sprintf("/proc/self/fd/%d", ns.Fd())
+	inner, err := kernel.NetNSID(path)
+	if err != nil || inner == home {
+		t.Fatal("no namespace of its own", err)
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 500 {
+				err := kernel.InNetNS(path, func() error {
+					in, err := kernel.NetNSID("/proc/thread-self/ns/net")
+					if in != inner || err != nil {
+						t.Errorf("the thread is in %d, %v, want %d", in, err, inner)
+					}
+					// What /proc shows of a process is its main thread.
+					out, err := kernel.NetNSID("/proc/self/ns/net")
+					if out != home || err != nil {
+						t.Errorf("the process is seen in %d, %v, want %d", out, err, home)
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

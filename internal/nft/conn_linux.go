@@ -29,6 +29,7 @@ type Conn struct {
 	fd   int
 	port uint32
 	seq  uint32
+	buf  []byte
 }
 
 // Dial makes a socket inside the network namespace that path names. It takes
@@ -182,12 +183,14 @@ func (c *Conn) Commit(b *Batch) error {
 // receive reads one datagram and visits its messages. The kernel answers before
 // the request returns, so there is nothing to wait for.
 func (c *Conn) receive(visit func(kind uint16, seq uint32, body []byte) error) error {
-	buf := make([]byte, 64<<10) // the kernel's dumps come in pieces of at most 32 KiB
-	n, _, err := unix.Recvfrom(c.fd, buf, unix.MSG_DONTWAIT)
+	if c.buf == nil {
+		c.buf = make([]byte, 64<<10) // the kernel's dumps come in pieces of at most 32 KiB
+	}
+	n, _, err := unix.Recvfrom(c.fd, c.buf, unix.MSG_DONTWAIT)
 	if err != nil {
 		return fmt.Errorf("reading the kernel's answer: %w", err)
 	}
-	return eachMessage(buf[:n], visit)
+	return eachMessage(c.buf[:n], visit)
 }
 
 func eachMessage(data []byte, visit func(kind uint16, seq uint32, body []byte) error) error {

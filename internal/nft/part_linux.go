@@ -174,6 +174,19 @@ func Opening() Part {
 	return Part{load(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1), mask([]byte{fin | syn | rst | ack}), compare([]byte{syn})}
 }
 
+// Refusals match the answers of a port that is closed, or rejected: a TCP reset,
+// and the messages "destination unreachable" of ICMP (RFC 792, type 3) and ICMPv6
+// (RFC 4443, type 1).
+func Refusals() []Part {
+	const rst = 4
+	kind := load(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1)
+	return []Part{
+		append(Protocol(unix.IPPROTO_TCP), load(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1), mask([]byte{rst}), compare([]byte{rst})),
+		append(Protocol(unix.IPPROTO_ICMP), kind, compare([]byte{3})),
+		append(Protocol(unix.IPPROTO_ICMPV6), kind, compare([]byte{1})),
+	}
+}
+
 // NeighbourDiscovery matches the ICMPv6 messages by which machines of one link
 // find each other (RFC 4861, types 133 to 137): what ARP does for IPv4.
 func NeighbourDiscovery() Part {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	nsfd "github.com/vishvananda/netns"
@@ -81,24 +82,46 @@ func New(ctx context.Context, members ...Member) (_ *Lab, err error) {
 		return nil, err
 	}
 	defer hub.Close()
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = "hub"
-	bridge := &netlink.Bridge{LinkAttrs: attrs}
-	if err := hub.LinkAdd(bridge); err != nil {
-		return nil, fmt.Errorf("adding a bridge: %w", err)
-	}
-	if err := hub.LinkSetUp(bridge); err != nil {
-		return nil, fmt.Errorf("setting the bridge up: %w", err)
+	bridge, err := newBridge(hub)
+	if err != nil {
+		return nil, err
 	}
 	for i, m := range members {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if err := l.join(ctx, hub, joining{m, i + 1, bridge.Attrs().Index, me}); err != nil {
+		if err := l.join(hub, joining{m, i + 1, bridge, me}); err != nil {
+			return nil, fmt.Errorf("node %s: %w", m.Name, err)
+		}
+	}
+	if len(members) > 0 { // a bridge without links is down
+		if err := l.carry(ctx, hub); err != nil {
+			return nil, err
+		}
+	}
+	for i, m := range members {
+		if err := l.start(ctx, l.nodes[i], m, l.files[i]); err != nil {
 			return nil, fmt.Errorf("node %s: %w", m.Name, err)
 		}
 	}
 	return l, nil
+}
+
+// hubName is the bridge's. Its own state says nothing of what passes it.
+const hubName = "hub"
+
+// newBridge makes the lab's bridge and returns its index.
+func newBridge(hub *netlink.Handle) (index int, err error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = hubName
+	bridge := &netlink.Bridge{LinkAttrs: attrs}
+	if err := hub.LinkAdd(bridge); err != nil {
+		return 0, fmt.Errorf("adding a bridge: %w", err)
+	}
+	if err := hub.LinkSetUp(bridge); err != nil {
+		return 0, fmt.Errorf("setting the bridge up: %w", err)
+	}
+	return bridge.Attrs().Index, nil
 }
 
 // handle speaks to the kernel about links in the namespace.
@@ -118,7 +141,7 @@ type joining struct {
 }
 
 // join makes one node and its link.
-func (l *Lab) join(ctx context.Context, hub *netlink.Handle, m joining) error {
+func (l *Lab) join(hub *netlink.Handle, m joining) error {
 	for _, other := range l.nodes {
 		if other.name == m.Name {
 			return errors.New("two nodes have this name")
@@ -153,7 +176,34 @@ func (l *Lab) join(ctx context.Context, hub *netlink.Handle, m joining) error {
 		return err
 	}
 	l.nodes = append(l.nodes, n)
-	return l.start(ctx, n, m.Member, ns)
+	return nil
+}
+
+// carry waits until the kernel has noticed that the links are up, which it does
+// in a queue of its own: until then the bridge lets nothing pass.
+func (l *Lab) carry(ctx context.Context, hub *netlink.Handle) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		links, err := hub.LinkList()
+		if err != nil {
+			return fmt.Errorf("looking at the links: %w", err)
+		}
+		down := ""
+		for _, link := range links {
+			if a := link.Attrs(); a.Name != "lo" && a.Name != hubName && a.OperState != netlink.OperUp {
+				down = a.Name
+			}
+		}
+		if down == "" {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the link %s: %w", down, ctx.Err())
+		}
+	}
 }
 
 // start starts the main process and answers for it.
@@ -245,9 +295,7 @@ func (l *Lab) Close(ctx context.Context) error {
 	for _, p := range l.mains {
 		errs = append(errs, p.end())
 	}
-	for _, n := range l.nodes {
-		errs = append(errs, clear(ctx, n))
-	}
+	errs = append(errs, clear(ctx, l.nodes...))
 	for _, f := range l.files {
 		errs = append(errs, f.Close())
 	}
@@ -259,21 +307,24 @@ func (l *Lab) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// clear kills what runs in the namespace, until nothing does.
-func clear(ctx context.Context, n *Node) error {
-	bare := &Node{name: n.name, at: n.at}
-	bare.at.Main = false
-	for {
-		procs, err := bare.Processes(ctx)
+// clear kills what runs in the namespaces of the nodes, until nothing does.
+func clear(ctx context.Context, nodes ...*Node) error {
+	ours := map[uint64]bool{}
+	for _, n := range nodes {
+		ours[n.at.ID] = true
+	}
+	for len(ours) > 0 {
+		procs, err := kernel.Procs(kernel.Filter{Keep: func(p kernel.Proc) bool { return alive(p) && ours[namespaceOf(p)] }})
 		if err != nil || len(procs) == 0 {
 			return err
 		}
 		for _, p := range procs {
 			if err := kill(ctx, p.ProcID); err != nil {
-				return fmt.Errorf("node %s: %w", n.name, err)
+				return fmt.Errorf("ending %v in a namespace of the lab: %w", p.ProcID, err)
 			}
 		}
 	}
+	return nil
 }
 
 func kill(ctx context.Context, id targets.ProcID) error {

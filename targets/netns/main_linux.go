@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -30,12 +29,11 @@ type spawner struct {
 func newSpawner() *spawner {
 	s := &spawner{jobs: make(chan func())}
 	s.end = sync.OnceFunc(func() { close(s.jobs) })
-	go func() {
-		runtime.LockOSThread() // and never unlocked: it ends with the lab
+	go kernel.Thread(func() {
 		for job := range s.jobs {
 			job()
 		}
-	}()
+	})
 	return s
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -90,11 +91,7 @@ func (n *Node) Processes(ctx context.Context) ([]targets.Proc, error) {
 		}
 		main = s.Main
 	}
-	inside := func(p kernel.Proc) bool {
-		id, err := kernel.NetNSID(fmt.Sprintf("/proc/%d/ns/net", p.PID))
-		return err == nil && id == n.at.ID && p.State != "Z" && p.State != "X"
-	}
-	all, err := kernel.Procs(kernel.Filter{Keep: inside})
+	all, err := kernel.Procs(kernel.Filter{Keep: func(p kernel.Proc) bool { return alive(p) && namespaceOf(p) == n.at.ID }})
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", n.name, err)
 	}
@@ -108,6 +105,22 @@ func (n *Node) Processes(ctx context.Context) ([]targets.Proc, error) {
 		procs = append(procs, p.Proc)
 	}
 	return procs, nil
+}
+
+// alive says that the process is not one that is dead and not yet waited for.
+func alive(p kernel.Proc) bool { return p.State != "Z" && p.State != "X" }
+
+// namespaceOf is the number of the network namespace of the process, 0 if it is
+// gone or not ours to ask. We ourselves are in none, wherever our threads are.
+func namespaceOf(p kernel.Proc) uint64 {
+	if p.PID == os.Getpid() {
+		return 0
+	}
+	id, err := kernel.NetNSID(fmt.Sprintf("/proc/%d/ns/net", p.PID))
+	if err != nil {
+		return 0
+	}
+	return id
 }
 
 // Hold opens a process of the node by a descriptor.

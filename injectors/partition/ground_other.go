@@ -1,0 +1,47 @@
+//go:build !linux
+
+package partition
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/dapple-drills/dapple/targets"
+)
+
+// kernelGround is the real one; here there is none.
+type kernelGround struct{}
+
+func unsupported() error {
+	return fmt.Errorf("network namespaces and nf_tables need Linux: %w", targets.ErrUnsupported)
+}
+
+// Stand needs Linux.
+func (kernelGround) Stand(context.Context, targets.Node) (site, error) { return site{}, unsupported() }
+
+// Addresses needs Linux.
+func (kernelGround) Addresses(context.Context, site) ([]netip.Addr, error) {
+	return nil, unsupported()
+}
+
+// Able needs Linux.
+func (kernelGround) Able(context.Context) (able, error) { return able{}, unsupported() }
+
+// Raise needs Linux.
+func (kernelGround) Raise(context.Context, site, state, time.Duration) (wall, error) {
+	return nil, unsupported()
+}
+
+// Look needs Linux.
+func (kernelGround) Look(context.Context, site, state) (sight, error) { return sight{}, unsupported() }
+
+// Raze needs Linux.
+func (kernelGround) Raze(context.Context, site, state) error { return unsupported() }
+
+// Fire needs Linux.
+func (kernelGround) Fire(context.Context, site, state, []shot) error { return unsupported() }
+
+// Reset needs Linux.
+func (kernelGround) Reset(context.Context, site, state) error { return unsupported() }
