@@ -41,7 +41,7 @@ func TestAVolumeOfAContainerIsFullForItAndItsOwnRootIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := nodes[0].(targets.Node)
+	n := nodes[0]
 	for path, says := range map[string]string{"/": "no file system of its own", "/usr": "no file system of its own", "/var/data": "host's /"} {
 		if err := planned(t, n, Params{Path: path}); !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), "limit") {
 			t.Errorf("%s: %v", path, err)

@@ -27,7 +27,6 @@ func talking(t *testing.T, l *netns.Lab, port int) string {
 	pairs := map[string][]string{}
 	for key, ok := range m {
 		pair, way, _ := strings.Cut(key, " ")
-		pairs[pair] = pairs[pair]
 		if ok {
 			pairs[pair] = append(pairs[pair], way)
 		}
