@@ -82,14 +82,11 @@ func (t *trial) note(text string) {
 // audit looks for every acknowledged write: at once (A1), again after rejoin
 // (A2), and on each replica (A3). It is done after an aborted or invalid trial
 // too: what was lost is lost.
-func (t *trial) audit(ctx, clean context.Context) error {
+func (t *trial) audit(ctx context.Context) error {
 	t.dates(ctx)
 	t.phase("audit")
-	if err := t.work.StopClients(clean); err != nil {
-		return fmt.Errorf("stop the clients: %w", err)
-	}
-	if err := t.work.StopOld(clean); err != nil {
-		return fmt.Errorf("stop the old sessions: %w", err)
+	if err := t.stopClients(ctx); err != nil {
+		return err
 	}
 	if _, err := t.work.Audit(ctx, "A1", nil, t.rec.Emit); err != nil {
 		return t.noAudit("A1", err)
@@ -102,6 +99,18 @@ func (t *trial) audit(ctx, clean context.Context) error {
 		return t.noAudit("A2", err)
 	}
 	return t.auditReplicas(ctx)
+}
+
+func (t *trial) stopClients(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	defer cancel()
+	if err := t.work.StopClients(ctx); err != nil {
+		return fmt.Errorf("stop the clients: %w", err)
+	}
+	if err := t.work.StopOld(ctx); err != nil {
+		return fmt.Errorf("stop the old sessions: %w", err)
+	}
+	return nil
 }
 
 func (t *trial) auditReplicas(ctx context.Context) error {

@@ -53,14 +53,20 @@ func (t *trial) run(ctx context.Context) (err error) {
 	if err == nil {
 		err = t.drill(observed)
 	}
-	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
-	defer cancel()
 	if err := t.interrupted(err); err != nil {
-		return errors.Join(err, stop(clean), t.close(clean), t.leftovers(clean, before))
+		return errors.Join(err, t.end(ctx, stop, before))
 	}
-	err = errors.Join(t.audit(ctx, clean), stop(clean), t.close(clean), t.leftovers(clean, before))
+	err = errors.Join(t.audit(ctx), t.end(ctx, stop, before))
 	t.phase("end")
 	return err
+}
+
+// end stops what observe started, cleans up, and looks at what is left, also if
+// the drill was interrupted.
+func (t *trial) end(ctx context.Context, stop func() error, before agent.Traces) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanup)
+	defer cancel()
+	return errors.Join(stop(), t.close(ctx), t.leftovers(ctx, before))
 }
 
 // interrupted records why the trial was cut short, and returns what is not the
@@ -94,7 +100,7 @@ func (t *trial) drill(ctx context.Context) error {
 // observe starts the workload and every probe: the only place of the engine
 // where goroutines are started for a trial. The context it returns ends when a
 // guardrail trips. stop ends the probes and waits for them.
-func (t *trial) observe(ctx context.Context) (context.Context, func(context.Context) error, error) {
+func (t *trial) observe(ctx context.Context) (context.Context, func() error, error) {
 	t.phase("observe")
 	guarded, abort := context.WithCancelCause(ctx)
 	probing, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -124,7 +130,7 @@ func (t *trial) observe(ctx context.Context) (context.Context, func(context.Cont
 	}
 	start(t.sightings)
 	start(func(ctx context.Context, _ timeline.Emit) error { t.guard(ctx, abort); return nil })
-	stop := func(context.Context) error {
+	stop := func() error {
 		cancel()
 		wg.Wait()
 		abort(nil)

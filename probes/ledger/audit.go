@@ -86,8 +86,15 @@ func (w *Workload) Audit(ctx context.Context, name string, node targets.Node, em
 	return a.out, nil
 }
 
+// readyDeadline bounds how long an audit waits for a primary that takes a write
+// and gives it back, or for that write to reach a replica. Without either, there is
+// no audit, and no verdict on loss.
+const readyDeadline = time.Minute
+
 // ready waits until reading makes sense: earlier, it would report false loss.
 func (w *Workload) ready(ctx context.Context, a *audit) error {
+	ctx, cancel := context.WithTimeout(ctx, readyDeadline)
+	defer cancel()
 	s := w.streams[len(w.streams)-1]
 	if a.node == nil {
 		return w.barrier(ctx, s)

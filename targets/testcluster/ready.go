@@ -52,9 +52,10 @@ func (v patroni) ready(ctx context.Context, p *place, progress func(string), aga
 	}
 }
 
-// readyQuery needs pg_monitor. A synchronous standby of Patroni shows as sync
+// readyQuery needs pg_monitor. A base backup streams too, before there is a
+// standby. A synchronous standby of Patroni shows as sync
 // (synchronous_mode on) or quorum.
-const readyQuery = `select count(*) filter (where state = 'streaming'), count(*) filter (where sync_state in ('sync', 'quorum')) from pg_stat_replication`
+const readyQuery = `select count(*) filter (where state = 'streaming'), count(*) filter (where sync_state in ('sync', 'quorum')) from pg_stat_replication where application_name <> 'pg_basebackup'`
 
 // missing is what a cluster lacks to be ready, in words.
 type missing string
