@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"net/netip"
@@ -121,3 +122,19 @@ func (w fakeWall) Remove() error {
 	_, err := w.g.node.Exec(context.Background(), "remove", w.s.Table)
 	return err
 }
+
+// Stand finds all nodes in one place.
+func (g sharedGround) Stand(ctx context.Context, n targets.Node) (site, error) {
+	at, err := g.fakeGround.Stand(ctx, n)
+	at.ID = 7
+	return at, err
+}
+
+// What a plan does not need.
+func (fakeGround) Raise(context.Context, site, state, time.Duration) (wall, error) {
+	return nil, errors.New("not here")
+}
+func (fakeGround) Look(context.Context, site, state) (sight, error) { return sight{}, nil }
+func (fakeGround) Raze(context.Context, site, state) error          { return nil }
+func (fakeGround) Fire(context.Context, site, state, []shot) error  { return nil }
+func (fakeGround) Reset(context.Context, site, state) error         { return nil }

@@ -1,7 +1,9 @@
 package partition
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os/exec"
 	"strings"
@@ -11,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/dapple-drills/dapple/internal/nft"
+	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/internal/testenv"
 	"github.com/dapple-drills/dapple/targets/netns"
 )
@@ -169,11 +171,59 @@ func TestAPacketThatPassesAllTheSameMakesTheFaultUnproven(t *testing.T) {
 	}
 }
 
-func TestWhatTheKernelCannotDoIsKnownBefore(t *testing.T) {
-	l := newLab(t, "a")
-	f := nft.Try()
-	if f.Cut != nil || f.Leaving != nil || f.Reject != nil {
-		t.Fatalf("%+v", f)
+// A lesserGround is a kernel that cannot drop silently what leaves.
+type lesserGround struct{ kernelGround }
+
+func (lesserGround) Able(context.Context) (able, error) {
+	return able{Leave: errors.New("no egress hook")}, nil
+}
+
+func TestWithoutTheEgressHookWhatIsSentIsDroppedAndTheSenderToldAsThePlanSays(t *testing.T) {
+	l := newLab(t, "a", "c")
+	serve(t, l)
+	p, err := made(t, fmt.Sprintf(`{"to": [%q]}`, addrOf(t, l.Node("c"), 4)))
+	if err != nil {
+		t.Fatal(err)
 	}
-	_ = l
+	c := newCutter(p, lesserGround{})
+	steps, err := c.Plan(t.Context(), injectors.Aim{On: without(l, "c")})
+	if err != nil || len(steps) != 1 || !strings.Contains(steps[0].Does, "EPERM") {
+		t.Fatalf("%+v, %v", steps, err)
+	}
+	s := steps[0].State
+	if err := c.Inject(t.Context(), l.Node("a"), s); err != nil {
+		t.Fatal(err)
+	}
+	if ok, proof, err := c.Effect(t.Context(), l.Node("a"), s); !ok || err != nil {
+		t.Errorf("not proven: %s, %v", proof, err)
+	}
+	conn := dial(t, "udp", l.Node("a"), net.JoinHostPort(addrOf(t, l.Node("c"), 4), "5432"))
+	defer conn.Close()
+	if _, err := conn.Write([]byte("x")); !errors.Is(err, unix.EPERM) {
+		t.Errorf("the sender is told %v, want EPERM", err)
+	}
+	if err := c.Revert(t.Context(), l.Node("a"), s); err != nil {
+		t.Fatal(err)
+	}
+	if !echo(t, conn) {
+		t.Error("nothing passes after the revert")
+	}
+}
+
+func TestANodeThatGotANewNamespaceIsSeenToBeWithoutTheCut(t *testing.T) {
+	l := newLab(t, "a", "b")
+	h := cut(t, l.Nodes(), `{"from": ["others"]}`, "a")
+	c, s := h.by["a"], stateOf(t, h.faults[0])
+	s.NS++ // as if it had been another one when it was planned
+	ok, proof, err := c.Effect(t.Context(), l.Node("a"), s)
+	if ok || err != nil || !strings.Contains(proof, "new network namespace") {
+		t.Errorf("%v, %q, %v", ok, proof, err)
+	}
+	again := newCutter(defaults(), kernelGround{})
+	if err := again.Inject(t.Context(), l.Node("a"), s); !errors.Is(err, errMoved) {
+		t.Errorf("making it in another namespace than was planned for: %v", err)
+	}
+	if err := again.Revert(t.Context(), l.Node("a"), s); err != nil {
+		t.Errorf("there is nothing to revert there: %v", err)
+	}
 }
