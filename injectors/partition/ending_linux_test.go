@@ -58,12 +58,13 @@ func TestAHolderThatHangsLosesTheCutWhenItsLeaseEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopped := time.Now()
-	pause(lease + 100*time.Millisecond)
+	pause(lease + 600*time.Millisecond)
 	close(stop)
 	first := (<-s).first()
 	// The last renewal was at most a fifth of a lease, and a late wake-up, before
-	// it was stopped; the kernel counts in ticks of its clock.
-	if first.IsZero() || first.Before(before.Add(lease/2)) || first.After(stopped.Add(lease+20*time.Millisecond)) {
+	// it was stopped; the kernel counts in ticks of its clock, and a busy machine
+	// sends late.
+	if first.IsZero() || first.Before(before.Add(lease/2)) || first.After(stopped.Add(lease+500*time.Millisecond)) {
 		t.Errorf("packets passed %v after it was stopped, want the rest of the lease of %v", first.Sub(stopped), lease)
 	}
 	t.Logf("packets passed %v after the holder was stopped, lease %v", first.Sub(stopped), lease)
