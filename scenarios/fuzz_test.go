@@ -29,7 +29,7 @@ func fuzz(f *testing.F, kind scenarios.FileKind) {
 	v := vocabulary()
 	schema := compiled(f, string(kind), v)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		file := goodFile{"f.yaml", kind, data}
+		file := goodFile{path: "f.yaml", kind: kind, data: data}
 		got, err := parse(file, v)
 		if err != nil {
 			placed(t, data, err)
@@ -42,7 +42,7 @@ func fuzz(f *testing.F, kind scenarios.FileKind) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := parse(goodFile{"written.yaml", kind, written}, v); err != nil {
+		if _, err := parse(goodFile{path: "written.yaml", kind: kind, data: written}, v); err != nil {
 			t.Errorf("accepted, and refused as written:\n%s\n%v", written, err)
 		}
 	})

@@ -9,15 +9,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	injectors "github.com/dapple-drills/dapple/injectors/all"
+	probes "github.com/dapple-drills/dapple/probes/all"
 	"github.com/dapple-drills/dapple/scenarios"
 	"github.com/dapple-drills/dapple/scenarios/library"
 )
 
 // A goodFile is one that must be read without a problem.
 type goodFile struct {
-	path string
-	kind scenarios.FileKind
-	data []byte
+	path  string
+	kind  scenarios.FileKind
+	data  []byte
+	words *scenarios.Vocabulary // those that the file may use
 }
 
 func goodFiles(t testing.TB) []goodFile {
@@ -36,16 +39,30 @@ func goodFiles(t testing.TB) []goodFile {
 		if strings.HasSuffix(p, ".system.yaml") {
 			kind = scenarios.IsSystem
 		}
-		files = append(files, goodFile{p, kind, data})
+		files = append(files, goodFile{p, kind, data, vocabulary()})
 	}
+	real := catalogued()
 	for _, name := range library.Names() {
 		path, data, err := library.Find(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		files = append(files, goodFile{path, scenarios.IsScenario, data})
+		files = append(files, goodFile{path, scenarios.IsScenario, data, real})
 	}
 	return files
+}
+
+// catalogued is the vocabulary of the faults and systems that there are: what a
+// scenario of the library may use, which the made-up words of other tests are not.
+func catalogued() *scenarios.Vocabulary {
+	v := &scenarios.Vocabulary{}
+	for _, k := range injectors.Kinds() {
+		v.Injectors = append(v.Injectors, scenarios.InjectorWord{Name: k.Name, Params: k.Params, Excludes: k.Excludes})
+	}
+	for _, k := range probes.Kinds() {
+		v.Kinds = append(v.Kinds, scenarios.KindWord{Name: k.Name, Phases: k.Lock})
+	}
+	return v
 }
 
 // parse reads a file of either kind.
@@ -58,7 +75,7 @@ func parse(f goodFile, v *scenarios.Vocabulary) (any, error) {
 
 func TestGoodFilesAreReadWithAndWithoutAVocabulary(t *testing.T) {
 	for _, f := range goodFiles(t) {
-		for _, v := range []*scenarios.Vocabulary{nil, {}, vocabulary()} {
+		for _, v := range []*scenarios.Vocabulary{nil, {}, f.words} {
 			if _, err := parse(f, v); err != nil {
 				t.Error(err)
 			}
@@ -69,7 +86,7 @@ func TestGoodFilesAreReadWithAndWithoutAVocabulary(t *testing.T) {
 		if kind := scenarios.Sniff(f.data); kind != f.kind {
 			t.Errorf("%s is taken for %q", f.path, kind)
 		}
-		if kind, err := scenarios.Check(f.path, f.data, vocabulary()); kind != f.kind || err != nil {
+		if kind, err := scenarios.Check(f.path, f.data, f.words); kind != f.kind || err != nil {
 			t.Errorf("Check(%s) = %q, %v", f.path, kind, err)
 		}
 	}
@@ -92,7 +109,7 @@ func TestWhatIsWrittenReadsBackAsTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, err := parse(goodFile{f.path, f.kind, written}, vocabulary())
+		second, err := parse(goodFile{path: f.path, kind: f.kind, data: written}, f.words)
 		if err != nil {
 			t.Errorf("%s, written as\n%s\n%v", f.path, written, err)
 			continue
@@ -102,7 +119,7 @@ func TestWhatIsWrittenReadsBackAsTheSame(t *testing.T) {
 		}
 		if err := first.(interface {
 			Validate(*scenarios.Vocabulary) error
-		}).Validate(vocabulary()); err != nil {
+		}).Validate(f.words); err != nil {
 			t.Error(err)
 		}
 	}

@@ -158,7 +158,7 @@ func valid(t testing.TB, s *validator.Schema, file []byte) error {
 }
 
 func TestEveryScenarioOfTheLibraryIsValidByTheSchema(t *testing.T) {
-	for _, v := range []*scenarios.Vocabulary{nil, vocabulary()} {
+	for _, v := range []*scenarios.Vocabulary{nil, catalogued()} {
 		s := compiled(t, "scenario", v)
 		for _, name := range library.Names() {
 			data, err := library.FS.ReadFile(name)
