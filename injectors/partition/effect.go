@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -50,7 +51,7 @@ const (
 // and looks again whether they were dropped there.
 func (c *cutter) Effect(ctx context.Context, n targets.Node, s state) (held bool, proof string, err error) {
 	at, err := c.stand(ctx, n, s)
-	if errors.Is(err, errMoved) {
+	if errors.Is(err, peers.ErrMoved) {
 		return false, err.Error(), nil
 	}
 	if err != nil {
@@ -102,10 +103,10 @@ func (v sight) lacks(s state) string {
 }
 
 // shots are the packets by which the wall is tried.
-func (s state) shots(at site) (list []shot) {
+func (s state) shots(at peers.Site) (list []shot) {
 	port := uint16(discard)
 	if len(s.Ports) > 0 {
-		port, _, _ = s.Ports[0].bounds() // was read before
+		port, _, _ = s.Ports[0].Bounds() // was read before
 	}
 	proto := s.Proto
 	if proto == anyProto {
@@ -125,7 +126,7 @@ func (s state) shots(at site) (list []shot) {
 	for i := range asked {
 		p := s.From[(int(s.NS%uint64(len(s.From)))+i)%len(s.From)]
 		if p.Path != "" {
-			for _, to := range meeting(s.Mine, p.Addrs) {
+			for _, to := range peers.Meeting(s.Mine, p.Addrs) {
 				add(shot{from: p.Path, ns: p.NS, peer: p.Name}, to)
 			}
 		}
@@ -145,7 +146,7 @@ func (s state) shots(at site) (list []shot) {
 		}
 	}
 	if s.FromClients {
-		for _, to := range meeting(s.Mine, s.Mine) {
+		for _, to := range peers.Meeting(s.Mine, s.Mine) {
 			add(shot{from: ownNamespace, way: fromClients}, to)
 		}
 	}
@@ -161,19 +162,6 @@ func inside(p netip.Prefix) netip.Addr {
 		return p.Addr()
 	}
 	return p.Addr().Next() // the first is the network's own name in IPv4
-}
-
-// meeting are the addresses of mine, one for each version of IP that both have,
-// at which somebody with the addresses of theirs may reach me.
-func meeting(mine, theirs []netip.Addr) (list []netip.Addr) {
-	for _, v4 := range []bool{true, false} {
-		usable := func(a netip.Addr) bool { return a.Is4() == v4 && !a.IsLinkLocalUnicast() }
-		i := slices.IndexFunc(mine, usable)
-		if i >= 0 && slices.ContainsFunc(theirs, usable) {
-			list = append(list, mine[i])
-		}
-	}
-	return list
 }
 
 // judge says of what it is still open that it is cut, and what was seen to be.
@@ -235,9 +223,9 @@ func (j *verdictOf) fromPeer(p peer) {
 	case answered && j.s.Action != reject:
 		j.open = append(j.open, fmt.Sprintf("a packet of ours from %s was answered: it is not cut", p.Name))
 	case fired && news > 0, !fired && total > 0:
-		j.seen = append(j.seen, fmt.Sprintf("%d packets from %s (%s) dropped", total, p.Name, join(p.Addrs)))
+		j.seen = append(j.seen, fmt.Sprintf("%d packets from %s (%s) dropped", total, p.Name, peers.Join(p.Addrs)))
 	case !asked && p.Path != "":
-		j.seen = append(j.seen, fmt.Sprintf("%s (%s) in the same set", p.Name, join(p.Addrs)))
+		j.seen = append(j.seen, fmt.Sprintf("%s (%s) in the same set", p.Name, peers.Join(p.Addrs)))
 	case fired:
 		j.open = append(j.open, fmt.Sprintf("a packet of ours from %s was sent and not seen to be dropped", p.Name))
 	default:

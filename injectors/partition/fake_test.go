@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/faketarget"
 )
@@ -26,17 +27,17 @@ func fakeAddr(name string) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, s[1], s[2], s[3] | 1})
 }
 
-func (g fakeGround) Stand(_ context.Context, n targets.Node) (site, error) {
+func (g fakeGround) Stand(_ context.Context, n targets.Node) (peers.Site, error) {
 	if _, ok := n.(*faketarget.Node); !ok {
-		return site{}, fmt.Errorf("no network namespace: %w", targets.ErrUnsupported)
+		return peers.Site{}, fmt.Errorf("no network namespace: %w", targets.ErrUnsupported)
 	}
 	a := fakeAddr(n.Name())
 	b := a.As4()
 	id := uint64(b[1])<<16 | uint64(b[2])<<8 | uint64(b[3])
-	return site{Node: n.Name(), Path: "/fake/" + n.Name(), ID: id, Own: n.Name() == g.own}, nil
+	return peers.Site{Node: n.Name(), Path: "/fake/" + n.Name(), ID: id, Own: n.Name() == g.own}, nil
 }
 
-func (g fakeGround) Addresses(_ context.Context, at site) ([]netip.Addr, error) {
+func (g fakeGround) Addresses(_ context.Context, at peers.Site) ([]netip.Addr, error) {
 	return []netip.Addr{fakeAddr(at.Node)}, nil
 }
 
@@ -49,7 +50,7 @@ type grounded struct {
 	shots *int
 }
 
-func (g grounded) Raise(ctx context.Context, at site, s state, _ time.Duration) (wall, error) {
+func (g grounded) Raise(ctx context.Context, at peers.Site, s state, _ time.Duration) (wall, error) {
 	if _, err := g.node.Exec(ctx, "read", s.Table); err == nil {
 		return nil, fmt.Errorf("table %s is there", s.Table)
 	}
@@ -59,7 +60,7 @@ func (g grounded) Raise(ctx context.Context, at site, s state, _ time.Duration) 
 	return fakeWall{g, at, s}, nil
 }
 
-func (g grounded) Look(ctx context.Context, _ site, s state) (sight, error) {
+func (g grounded) Look(ctx context.Context, _ peers.Site, s state) (sight, error) {
 	if _, err := g.node.Exec(ctx, "read", "theirs"); err != nil && g.cut(err) {
 		return sight{}, err
 	}
@@ -82,16 +83,16 @@ func (g grounded) Look(ctx context.Context, _ site, s state) (sight, error) {
 // cut says whether the error is of the connection, and not that there is no file.
 func (g grounded) cut(err error) bool { return err.Error() != "read theirs: no such file" }
 
-func (g grounded) Raze(ctx context.Context, _ site, s state) error {
+func (g grounded) Raze(ctx context.Context, _ peers.Site, s state) error {
 	if _, there := g.node.Snapshot().Files[s.Table]; !there {
-		_, err := g.Look(ctx, site{}, s)
+		_, err := g.Look(ctx, peers.Site{}, s)
 		return err
 	}
 	_, err := g.node.Exec(ctx, "remove", s.Table)
 	return err
 }
 
-func (g grounded) Fire(ctx context.Context, _ site, _ state, shots []shot) error {
+func (g grounded) Fire(ctx context.Context, _ peers.Site, _ state, shots []shot) error {
 	for i := range shots {
 		shots[i].sent = true
 	}
@@ -99,7 +100,7 @@ func (g grounded) Fire(ctx context.Context, _ site, _ state, shots []shot) error
 	return ctx.Err()
 }
 
-func (g grounded) Reset(ctx context.Context, _ site, _ state) error {
+func (g grounded) Reset(ctx context.Context, _ peers.Site, _ state) error {
 	_, err := g.node.Exec(ctx, "read", "theirs")
 	if err != nil && g.cut(err) {
 		return err
@@ -109,7 +110,7 @@ func (g grounded) Reset(ctx context.Context, _ site, _ state) error {
 
 type fakeWall struct {
 	g  grounded
-	at site
+	at peers.Site
 	s  state
 }
 
@@ -124,17 +125,17 @@ func (w fakeWall) Remove() error {
 }
 
 // Stand finds all nodes in one place.
-func (g sharedGround) Stand(ctx context.Context, n targets.Node) (site, error) {
+func (g sharedGround) Stand(ctx context.Context, n targets.Node) (peers.Site, error) {
 	at, err := g.fakeGround.Stand(ctx, n)
 	at.ID = 7
 	return at, err
 }
 
 // What a plan does not need.
-func (fakeGround) Raise(context.Context, site, state, time.Duration) (wall, error) {
+func (fakeGround) Raise(context.Context, peers.Site, state, time.Duration) (wall, error) {
 	return nil, errors.New("not here")
 }
-func (fakeGround) Look(context.Context, site, state) (sight, error) { return sight{}, nil }
-func (fakeGround) Raze(context.Context, site, state) error          { return nil }
-func (fakeGround) Fire(context.Context, site, state, []shot) error  { return nil }
-func (fakeGround) Reset(context.Context, site, state) error         { return nil }
+func (fakeGround) Look(context.Context, peers.Site, state) (sight, error) { return sight{}, nil }
+func (fakeGround) Raze(context.Context, peers.Site, state) error          { return nil }
+func (fakeGround) Fire(context.Context, peers.Site, state, []shot) error  { return nil }
+func (fakeGround) Reset(context.Context, peers.Site, state) error         { return nil }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dapple-drills/dapple/internal/kernel"
+	"github.com/dapple-drills/dapple/internal/peers"
 )
 
 // payload says to whoever reads it what it is.
@@ -17,7 +18,7 @@ const payload = "dapple: is this way cut?"
 
 // Fire sends one packet for each shot: a datagram, or the first of a connection
 // that is then given up. A shot that cannot be sent says so.
-func (kernelGround) Fire(ctx context.Context, at site, s state, shots []shot) error {
+func (kernelGround) Fire(ctx context.Context, at peers.Site, s state, shots []shot) error {
 	v := volley{at: at, s: s}
 	defer v.end()
 	for len(shots) > 0 { // those from one place stand together
@@ -36,7 +37,7 @@ func (kernelGround) Fire(ctx context.Context, at site, s state, shots []shot) er
 
 // A volley is the shots of one look.
 type volley struct {
-	at      site
+	at      peers.Site
 	s       state
 	sockets []int
 }
@@ -78,7 +79,7 @@ func (v *volley) inside(x shot, do func() error) error {
 		return err
 	}
 	if id != x.ns {
-		return errMoved
+		return peers.ErrMoved
 	}
 	return kernel.InNetNS(x.from, do)
 }

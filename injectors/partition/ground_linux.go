@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -12,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/internal/nft"
+	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/internal/sock"
 	"github.com/dapple-drills/dapple/targets"
 )
@@ -22,51 +21,19 @@ import (
 type kernelGround struct{}
 
 // Stand finds the namespace by its number.
-func (kernelGround) Stand(ctx context.Context, n targets.Node) (site, error) {
-	in, ok := n.(targets.NetNS)
-	if !ok {
-		return site{}, fmt.Errorf("the network namespace of node %s cannot be entered from here: %w", n.Name(), targets.ErrUnsupported)
-	}
-	path, err := in.NetNS(ctx)
-	if err != nil {
-		return site{}, err
-	}
-	at := site{Node: n.Name(), Path: path}
-	if at.ID, err = kernel.NetNSID(path); err != nil {
-		return site{}, permission(err)
-	}
-	own, err := kernel.NetNSID("/proc/self/ns/net")
-	at.Own = own == at.ID
-	return at, err
+func (kernelGround) Stand(ctx context.Context, n targets.Node) (peers.Site, error) {
+	return peers.Stand(ctx, n)
 }
 
 // Addresses asks the kernel from inside.
-func (kernelGround) Addresses(_ context.Context, at site) (list []netip.Addr, err error) {
-	var addrs []net.Addr
-	err = kernel.InNetNS(at.Path, func() (err error) {
-		addrs, err = net.InterfaceAddrs()
-		return err
-	})
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && !p.Addr().IsLoopback() {
-			list = append(list, p.Addr().Unmap().WithZone(""))
-		}
-	}
-	return list, permission(err)
-}
-
-// permission marks what a lack of permission keeps from being done.
-func permission(err error) error {
-	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("%w: %w", targets.ErrUnsupported, err)
-	}
-	return err
+func (kernelGround) Addresses(_ context.Context, at peers.Site) ([]netip.Addr, error) {
+	return peers.OnLinks(at)
 }
 
 // Able tries it in a namespace of its own.
 func (kernelGround) Able(context.Context) (able, error) {
 	f := nft.Try()
-	return able{Cut: permission(f.Cut), Leave: f.Leaving, Reject: f.Reject}, nil
+	return able{Cut: peers.Permission(f.Cut), Leave: f.Leaving, Reject: f.Reject}, nil
 }
 
 // A tower is a wall in the kernel: its tables belong to the socket conn. It is
@@ -79,7 +46,7 @@ type tower struct {
 }
 
 // Raise makes all tables in one transaction.
-func (kernelGround) Raise(ctx context.Context, at site, s state, lease time.Duration) (wall, error) {
+func (kernelGround) Raise(ctx context.Context, at peers.Site, s state, lease time.Duration) (wall, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -103,19 +70,13 @@ func (kernelGround) Raise(ctx context.Context, at site, s state, lease time.Dura
 }
 
 // links are the devices by which packets leave the namespace.
-func links(at site, s state) (names []string, err error) {
+func links(at peers.Site, s state) (names []string, err error) {
 	if s.LeaveBy != leaveDevice {
 		return nil, nil
 	}
-	var list []net.Interface
-	err = kernel.InNetNS(at.Path, func() error {
-		list, err = net.Interfaces()
-		return err
-	})
+	list, err := peers.Devices(at)
 	for _, l := range list {
-		if l.Flags&net.FlagLoopback == 0 {
-			names = append(names, l.Name)
-		}
+		names = append(names, l.Name)
 	}
 	if err == nil && len(names) == 0 {
 		err = errors.New("it has no network device but lo: nothing leaves it")
@@ -166,10 +127,10 @@ func (t *tower) Close() {
 func (t *tower) Look() (sight, error) { return look(t.eye, t.s) }
 
 // Look reads the tables through a socket of its own.
-func (kernelGround) Look(_ context.Context, at site, s state) (v sight, err error) {
+func (kernelGround) Look(_ context.Context, at peers.Site, s state) (v sight, err error) {
 	conn, err := nft.Dial(at.Path)
 	if err != nil {
-		return v, permission(err)
+		return v, peers.Permission(err)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	return look(conn, s)
@@ -251,7 +212,7 @@ func (v *sight) compare(s state) error {
 
 // Raze removes tables that nobody holds. The kernel lets nobody but the owner
 // remove one.
-func (kernelGround) Raze(ctx context.Context, at site, s state) (err error) {
+func (kernelGround) Raze(ctx context.Context, at peers.Site, s state) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -286,14 +247,14 @@ func (kernelGround) Raze(ctx context.Context, at site, s state) (err error) {
 }
 
 // Reset ends connections whose packets the wall stops.
-func (kernelGround) Reset(_ context.Context, at site, s state) error {
+func (kernelGround) Reset(_ context.Context, at peers.Site, s state) error {
 	_, err := sock.Destroy(at.Path, s.crosses)
 	return err
 }
 
 // crosses says whether a connection of the node goes across the wall.
 func (s state) crosses(local, remote netip.AddrPort) bool {
-	if !s.meansPort(local.Port()) && !s.meansPort(remote.Port()) || remote.Addr().IsLoopback() {
+	if !peers.Means(s.Ports, local.Port()) && !peers.Means(s.Ports, remote.Port()) || remote.Addr().IsLoopback() {
 		return false
 	}
 	a := remote.Addr()
@@ -309,14 +270,4 @@ func (s state) crosses(local, remote netip.AddrPort) bool {
 	}
 	ssh := local.Port() == sshPort && !s.SSH
 	return (s.FromClients || s.ToClients) && !ssh && !slices.Contains(s.Nodes, a) && !slices.Contains(s.Mine, a)
-}
-
-func (s state) meansPort(p uint16) bool {
-	if len(s.Ports) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(s.Ports, func(r Ports) bool {
-		lo, hi, err := r.bounds()
-		return err == nil && lo <= p && p <= hi
-	})
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -19,10 +20,12 @@ func unsupported() error {
 }
 
 // Stand needs Linux.
-func (kernelGround) Stand(context.Context, targets.Node) (site, error) { return site{}, unsupported() }
+func (kernelGround) Stand(context.Context, targets.Node) (peers.Site, error) {
+	return peers.Site{}, unsupported()
+}
 
 // Addresses needs Linux.
-func (kernelGround) Addresses(context.Context, site) ([]netip.Addr, error) {
+func (kernelGround) Addresses(context.Context, peers.Site) ([]netip.Addr, error) {
 	return nil, unsupported()
 }
 
@@ -30,18 +33,20 @@ func (kernelGround) Addresses(context.Context, site) ([]netip.Addr, error) {
 func (kernelGround) Able(context.Context) (able, error) { return able{}, unsupported() }
 
 // Raise needs Linux.
-func (kernelGround) Raise(context.Context, site, state, time.Duration) (wall, error) {
+func (kernelGround) Raise(context.Context, peers.Site, state, time.Duration) (wall, error) {
 	return nil, unsupported()
 }
 
 // Look needs Linux.
-func (kernelGround) Look(context.Context, site, state) (sight, error) { return sight{}, unsupported() }
+func (kernelGround) Look(context.Context, peers.Site, state) (sight, error) {
+	return sight{}, unsupported()
+}
 
 // Raze needs Linux.
-func (kernelGround) Raze(context.Context, site, state) error { return unsupported() }
+func (kernelGround) Raze(context.Context, peers.Site, state) error { return unsupported() }
 
 // Fire needs Linux.
-func (kernelGround) Fire(context.Context, site, state, []shot) error { return unsupported() }
+func (kernelGround) Fire(context.Context, peers.Site, state, []shot) error { return unsupported() }
 
 // Reset needs Linux.
-func (kernelGround) Reset(context.Context, site, state) error { return unsupported() }
+func (kernelGround) Reset(context.Context, peers.Site, state) error { return unsupported() }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dapple-drills/dapple/internal/nft"
+	"github.com/dapple-drills/dapple/internal/peers"
 )
 
 // sshPort is where SSH servers listen (IANA).
@@ -140,28 +141,12 @@ func (w writer) sets(lease time.Duration) {
 	}
 }
 
-// portElements are the ranges of ports, made one where they touch: ranges of a
-// set must not overlap.
+// portElements are the ranges of ports: those of a set must not overlap.
 func portElements(ports []Ports) (list []nft.Element) {
-	type span struct{ lo, hi uint16 }
-	var spans []span
-	for _, p := range ports {
-		lo, hi, _ := p.bounds() // was read before
-		spans = append(spans, span{lo, hi})
-	}
-	slices.SortFunc(spans, func(a, b span) int { return int(a.lo) - int(b.lo) })
-	var merged []span
-	for _, x := range spans {
-		if n := len(merged); n > 0 && int(x.lo) <= int(merged[n-1].hi)+1 {
-			merged[n-1].hi = max(merged[n-1].hi, x.hi)
-			continue
-		}
-		merged = append(merged, x)
-	}
-	for _, x := range merged {
-		list = append(list, nft.Element{Key: binary.BigEndian.AppendUint16(nil, x.lo)})
-		if x.hi < 65535 {
-			list = append(list, nft.Element{Key: binary.BigEndian.AppendUint16(nil, x.hi+1), End: true})
+	for _, x := range peers.Spans(ports) {
+		list = append(list, nft.Element{Key: binary.BigEndian.AppendUint16(nil, x.Lo)})
+		if x.Hi < 65535 {
+			list = append(list, nft.Element{Key: binary.BigEndian.AppendUint16(nil, x.Hi+1), End: true})
 		}
 	}
 	return list

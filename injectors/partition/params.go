@@ -3,10 +3,9 @@ package partition
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
+
+	"github.com/dapple-drills/dapple/internal/peers"
 )
 
 // Params is what may stand under "with".
@@ -41,7 +40,7 @@ const (
 
 // UnmarshalText reads a shape.
 func (s *Shape) UnmarshalText(text []byte) error {
-	return word(s, "shape", text, split, bridge, ring)
+	return peers.Word(s, "shape", text, split, bridge, ring)
 }
 
 // A Proto is a protocol above IP.
@@ -55,7 +54,7 @@ const (
 
 // UnmarshalText reads a protocol.
 func (p *Proto) UnmarshalText(text []byte) error {
-	return word(p, "proto", text, anyProto, tcp, udp)
+	return peers.Word(p, "proto", text, anyProto, tcp, udp)
 }
 
 // What says which packets are meant.
@@ -67,7 +66,7 @@ const (
 )
 
 // UnmarshalText reads which packets are meant.
-func (w *What) UnmarshalText(text []byte) error { return word(w, "what", text, all, onlyNew) }
+func (w *What) UnmarshalText(text []byte) error { return peers.Word(w, "what", text, all, onlyNew) }
 
 // An Action is what becomes of a packet.
 type Action string
@@ -78,7 +77,7 @@ const (
 )
 
 // UnmarshalText reads an action.
-func (a *Action) UnmarshalText(text []byte) error { return word(a, "action", text, drop, reject) }
+func (a *Action) UnmarshalText(text []byte) error { return peers.Word(a, "action", text, drop, reject) }
 
 // Also is what is cut only if it is named.
 type Also string
@@ -89,62 +88,10 @@ const (
 )
 
 // UnmarshalText reads what else is cut.
-func (a *Also) UnmarshalText(text []byte) error { return word(a, "also", text, alsoDNS, alsoSSH) }
-
-// word reads one of a few words.
-func word[T ~string](into *T, name string, text []byte, known ...T) error {
-	if i := slices.Index(known, T(text)); i >= 0 {
-		*into = known[i]
-		return nil
-	}
-	var list []string
-	for _, k := range known {
-		list = append(list, string(k))
-	}
-	return fmt.Errorf("no %s is called %q: use %s", name, text, strings.Join(list, " or "))
-}
+func (a *Also) UnmarshalText(text []byte) error { return peers.Word(a, "also", text, alsoDNS, alsoSSH) }
 
 // Ports is one port, "5432", or a range of them, "8000-8100".
-type Ports string
-
-// UnmarshalText reads a port or a range.
-func (p *Ports) UnmarshalText(text []byte) error {
-	lo, hi, err := Ports(text).bounds()
-	if err != nil {
-		return err
-	}
-	*p = Ports(strconv.Itoa(int(lo)))
-	if hi != lo {
-		*p += Ports("-" + strconv.Itoa(int(hi)))
-	}
-	return nil
-}
-
-// bounds are the first and the last port.
-func (p Ports) bounds() (lo, hi uint16, err error) {
-	first, last, isRange := strings.Cut(string(p), "-")
-	if lo, err = port(first); err != nil {
-		return 0, 0, fmt.Errorf("ports %q: %w", string(p), err)
-	}
-	if !isRange {
-		return lo, lo, nil
-	}
-	if hi, err = port(last); err != nil {
-		return 0, 0, fmt.Errorf("ports %q: %w", string(p), err)
-	}
-	if hi < lo {
-		return 0, 0, fmt.Errorf("ports %q: the range is reversed: write %d-%d", string(p), hi, lo)
-	}
-	return lo, hi, nil
-}
-
-func port(text string) (uint16, error) {
-	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 16)
-	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%q is no port: want a number from 1 to 65535", text)
-	}
-	return uint16(n), nil
-}
+type Ports = peers.Ports
 
 // check finds what cannot be, or cannot be together, whatever the system is.
 func (p Params) check() error {
@@ -176,45 +123,19 @@ func (p Params) checkWords() error {
 		}
 	}
 	for _, e := range p.Extra {
-		if _, err := network(e); err != nil {
+		if _, err := peers.Network(e); err != nil {
 			return fmt.Errorf("extra: %w", err)
 		}
 	}
 	hasClients := p.Clients
 	for _, side := range append([][]string{p.Peers, p.From, p.To}, p.Groups...) {
-		hasClients = hasClients || slices.Contains(side, wordClients)
-		seen := map[string]bool{}
-		for _, w := range side {
-			if seen[w] {
-				return fmt.Errorf("%q is named twice in one list", w)
-			}
-			seen[w] = true
+		hasClients = hasClients || slices.Contains(side, peers.Clients)
+		if w := peers.Twice(side); w != "" {
+			return fmt.Errorf("%q is named twice in one list", w)
 		}
 	}
 	if slices.Contains(p.Also, alsoSSH) && !hasClients {
 		return errors.New("also: ssh means the SSH connections of machines that are no nodes: say clients: yes too")
 	}
 	return nil
-}
-
-// network reads an address or a network.
-func network(text string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		a = a.Unmap()
-		if a.Zone() != "" || a.IsLoopback() || a.IsUnspecified() || a.IsMulticast() {
-			return netip.Prefix{}, fmt.Errorf("%q is no address of another machine", text)
-		}
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(text)
-	if err != nil {
-		return p, fmt.Errorf("%q is neither an IP address nor a network such as 10.0.0.0/24 or fd00::/64", text)
-	}
-	switch masked := p.Masked(); {
-	case p.Bits() == 0:
-		return p, fmt.Errorf("%q is everything: say clients: yes", text)
-	case masked != p:
-		return p, fmt.Errorf("%q has bits set behind its length: write %s", text, masked)
-	}
-	return p, nil
 }

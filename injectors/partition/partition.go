@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -73,30 +74,26 @@ func newCutter(p Params, g ground) *cutter {
 // was named (safety: "The life of a fault", 5).
 const firstLease = 5 * time.Second
 
-// errMoved is within: the node has another network namespace than the one that
-// was planned for.
-var errMoved = errors.New("it was restarted since, in a new network namespace")
-
 // A ground is where walls stand: the kernel's network namespaces, or a fake.
 type ground interface {
 	// Stand finds the network namespace of a node. It changes nothing; the error
 	// wraps targets.ErrUnsupported where there is none to be had.
-	Stand(ctx context.Context, n targets.Node) (site, error)
+	Stand(ctx context.Context, n targets.Node) (peers.Site, error)
 	// Addresses are those in it, but not the ones that mean the machine itself.
 	// It enters it, and so finds out whether that is allowed.
-	Addresses(ctx context.Context, at site) ([]netip.Addr, error)
+	Addresses(ctx context.Context, at peers.Site) ([]netip.Addr, error)
 	// Able says what this kernel can do.
 	Able(ctx context.Context) (able, error)
 	// Raise makes the wall at once, as a whole.
-	Raise(ctx context.Context, at site, s state, lease time.Duration) (wall, error)
+	Raise(ctx context.Context, at peers.Site, s state, lease time.Duration) (wall, error)
 	// Look says what stands there, whoever made it.
-	Look(ctx context.Context, at site, s state) (sight, error)
+	Look(ctx context.Context, at peers.Site, s state) (sight, error)
 	// Raze removes a wall that we do not hold.
-	Raze(ctx context.Context, at site, s state) error
+	Raze(ctx context.Context, at peers.Site, s state) error
 	// Fire has packets sent that the wall is to stop.
-	Fire(ctx context.Context, at site, s state, shots []shot) error
+	Fire(ctx context.Context, at peers.Site, s state, shots []shot) error
 	// Reset ends established connections across the wall.
-	Reset(ctx context.Context, at site, s state) error
+	Reset(ctx context.Context, at peers.Site, s state) error
 }
 
 // A wall is one that this process holds.
@@ -150,10 +147,10 @@ func (c *cutter) Inject(ctx context.Context, n targets.Node, s state) error {
 
 // stand finds the node's namespace, and makes sure that it is the one that was
 // planned for.
-func (c *cutter) stand(ctx context.Context, n targets.Node, s state) (site, error) {
+func (c *cutter) stand(ctx context.Context, n targets.Node, s state) (peers.Site, error) {
 	at, err := c.ground.Stand(ctx, n)
 	if err == nil && at.ID != s.NS {
-		err = errMoved
+		err = peers.ErrMoved
 	}
 	return at, err
 }
@@ -168,7 +165,7 @@ func (c *cutter) Revert(ctx context.Context, n targets.Node, s state) error {
 	}
 	at, err := c.stand(ctx, n, s)
 	switch {
-	case errors.Is(err, errMoved), errors.Is(err, targets.ErrGone):
+	case errors.Is(err, peers.ErrMoved), errors.Is(err, targets.ErrGone):
 		return nil
 	case err != nil:
 		return err
@@ -179,7 +176,7 @@ func (c *cutter) Revert(ctx context.Context, n targets.Node, s state) error {
 // Reverted looks whether the table is gone; that its lease is over is not enough.
 func (c *cutter) Reverted(ctx context.Context, n targets.Node, s state) (ok bool, proof string, err error) {
 	at, err := c.stand(ctx, n, s)
-	if errors.Is(err, errMoved) {
+	if errors.Is(err, peers.ErrMoved) {
 		c.letGo(s)
 		return true, err.Error(), nil
 	}
@@ -198,7 +195,7 @@ func (c *cutter) Reverted(ctx context.Context, n targets.Node, s state) (ok bool
 }
 
 // look looks through the wall that we hold, or, if somebody else does, anew.
-func (c *cutter) look(ctx context.Context, at site, s state) (sight, error) {
+func (c *cutter) look(ctx context.Context, at peers.Site, s state) (sight, error) {
 	c.mu.Lock()
 	w := c.walls[s.Table]
 	c.mu.Unlock()

@@ -2,21 +2,19 @@ package partition
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/dapple-drills/dapple/injectors"
-	"github.com/dapple-drills/dapple/targets"
+	"github.com/dapple-drills/dapple/internal/peers"
 )
 
 // Plan finds who is cut from whom, and every reason not to. There is one fault
 // for each node that is not to hear something.
 func (c *cutter) Plan(ctx context.Context, aim injectors.Aim) ([]injectors.Step[state], error) {
-	who, err := castOf(aim)
+	who, err := peers.CastOf(aim.On, aim.Peers)
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +22,7 @@ func (c *cutter) Plan(ctx context.Context, aim injectors.Aim) ([]injectors.Step[
 	if err != nil {
 		return nil, err
 	}
-	pl := &planning{p: c.p, cast: who, ways: ways, ground: c.ground, sites: map[string]site{}, addrs: map[string][]netip.Addr{}, states: map[string]*state{}}
+	pl := &planning{p: c.p, cast: who, ways: ways, ground: c.ground, sites: map[string]peers.Site{}, addrs: map[string][]netip.Addr{}, states: map[string]*state{}}
 	if err := pl.look(ctx); err != nil {
 		return nil, err
 	}
@@ -34,15 +32,15 @@ func (c *cutter) Plan(ctx context.Context, aim injectors.Aim) ([]injectors.Step[
 	if err := pl.can(ctx); err != nil {
 		return nil, err
 	}
-	table := tableName(aim.Drill)
+	table := peers.TableName(aim.Drill)
 	var steps []injectors.Step[state]
-	for _, name := range who.all {
+	for _, name := range who.All {
 		s := pl.states[name]
 		if s == nil || !s.cuts() {
 			continue
 		}
 		s.Table = table
-		steps = append(steps, injectors.Step[state]{Node: who.nodes[name], Does: s.does(), Undo: undo(pl.sites[name], s.Table), State: *s})
+		steps = append(steps, injectors.Step[state]{Node: who.Nodes[name], Does: s.does(), Undo: undo(pl.sites[name], s.Table), State: *s})
 	}
 	if len(steps) == 0 {
 		return nil, errors.New("it cuts nothing")
@@ -50,31 +48,19 @@ func (c *cutter) Plan(ctx context.Context, aim injectors.Aim) ([]injectors.Step[
 	return steps, nil
 }
 
-// tableName cannot be mistaken: it has the drill's id, and as several faults of a
-// drill may be on one node, a part by chance.
-func tableName(drill string) string {
-	safe := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' {
-			return r
-		}
-		return '_'
-	}, drill)
-	return "dapple_" + safe[:min(len(safe), 64)] + "_" + rand.Text()[:10]
-}
-
 // undo is for people. A table that belongs to a living process can be removed by
 // nobody else, so the command ends that process.
-func undo(at site, table string) string {
+func undo(at peers.Site, table string) string {
 	return fmt.Sprintf("dapple revert --all # ends the process that holds it, and so it; to look: nsenter --net=%s nft list table inet %s", at.Path, table)
 }
 
 // planning is what Plan knows so far.
 type planning struct {
 	p      Params
-	cast   cast
+	cast   peers.Cast
 	ways   []way
 	ground ground
-	sites  map[string]site         // of the nodes where a wall is to stand, and others if they can be had
+	sites  map[string]peers.Site   // of the nodes where a wall is to stand, and others if they can be had
 	addrs  map[string][]netip.Addr // of all nodes
 	states map[string]*state
 }
@@ -83,14 +69,14 @@ type planning struct {
 func (pl *planning) walled() map[string]bool {
 	m := map[string]bool{}
 	for _, w := range pl.ways {
-		if w.to.node != "" {
-			m[w.to.node] = true
+		if w.to.Node != "" {
+			m[w.to.Node] = true
 		} else {
-			m[w.from.node] = true
+			m[w.from.Node] = true
 		}
 	}
 	if slices.Contains(pl.p.Also, alsoDNS) {
-		for _, n := range pl.cast.on {
+		for _, n := range pl.cast.On {
 			m[n] = true
 		}
 	}
@@ -101,8 +87,8 @@ func (pl *planning) walled() map[string]bool {
 func (pl *planning) look(ctx context.Context) error {
 	walled, involved := pl.walled(), pl.involved()
 	var errs []error
-	for _, name := range pl.cast.all {
-		n := pl.cast.nodes[name]
+	for _, name := range pl.cast.All {
+		n := pl.cast.Nodes[name]
 		at, err := pl.ground.Stand(ctx, n)
 		var addrs []netip.Addr
 		if err == nil {
@@ -115,68 +101,29 @@ func (pl *planning) look(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("node %s: %w", name, err))
 			continue
 		}
-		if pl.addrs[name], err = addresses(ctx, n, addrs); err != nil && involved[name] {
+		if pl.addrs[name], err = peers.Addresses(ctx, n, addrs); err != nil && involved[name] {
 			errs = append(errs, fmt.Errorf("node %s: %w", name, err))
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return pl.apart(walled, involved)
+	met := map[string]peers.Site{} // those that matter
+	for name, at := range pl.sites {
+		if involved[name] || walled[name] {
+			met[name] = at
+		}
+	}
+	return peers.Apart(pl.cast.All, met, walled)
 }
 
 func (pl *planning) involved() map[string]bool {
 	m := map[string]bool{}
 	for _, w := range pl.ways {
-		m[w.from.node], m[w.to.node] = true, true
+		m[w.from.Node], m[w.to.Node] = true, true
 	}
 	delete(m, "")
 	return m
-}
-
-// apart refuses nodes that share a network namespace, with each other or with us.
-func (pl *planning) apart(walled, involved map[string]bool) error {
-	first := map[uint64]string{}
-	for _, name := range pl.cast.all {
-		at, has := pl.sites[name]
-		if !has || !involved[name] && !walled[name] {
-			continue
-		}
-		if other := first[at.ID]; other != "" {
-			return fmt.Errorf("nodes %s and %s share one network namespace (the host's, or one pod's): no packet between them could be told from the others: %w", other, name, targets.ErrUnsupported)
-		}
-		first[at.ID] = name
-		if at.Own && walled[name] {
-			return fmt.Errorf("node %s uses the network namespace of dapple itself (the host's): the cut would be dapple's own too: give the node a network of its own: %w", name, targets.ErrUnsupported)
-		}
-	}
-	return nil
-}
-
-// addresses are all that the node's packets may come from: those that it says it
-// has, and those on its links.
-func addresses(ctx context.Context, n targets.Node, seen []netip.Addr) ([]netip.Addr, error) {
-	all := slices.Clone(seen)
-	if a, ok := n.(targets.Addresser); ok {
-		texts, err := a.Addresses(ctx)
-		if err != nil && len(all) == 0 {
-			return nil, fmt.Errorf("its addresses: %w", err)
-		}
-		for _, text := range texts {
-			addr, err := netip.ParseAddr(text)
-			if err != nil {
-				return nil, fmt.Errorf("its address %q is none", text)
-			}
-			if addr = addr.Unmap().WithZone(""); !addr.IsLoopback() && !slices.Contains(all, addr) {
-				all = append(all, addr)
-			}
-		}
-	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("it has no address that others could see (only loopback): %w", targets.ErrUnsupported)
-	}
-	slices.SortFunc(all, netip.Addr.Compare)
-	return all, nil
 }
 
 // build makes the states.
@@ -187,23 +134,23 @@ func (pl *planning) build() error {
 			NS: at.ID, Mine: pl.addrs[name], Ports: pl.p.Ports, Proto: pl.p.Proto, What: pl.p.What, Action: pl.p.Action,
 			SSH: slices.Contains(pl.p.Also, alsoSSH), Reset: pl.p.Reset,
 		}
-		s.DNS = slices.Contains(pl.p.Also, alsoDNS) && slices.Contains(pl.cast.on, name)
+		s.DNS = slices.Contains(pl.p.Also, alsoDNS) && slices.Contains(pl.cast.On, name)
 		pl.states[name] = s
 	}
 	for _, w := range pl.ways {
 		switch {
-		case w.from.node != "" && w.to.node != "":
-			if err := pl.hear(pl.states[w.to.node], w); err != nil {
+		case w.from.Node != "" && w.to.Node != "":
+			if err := pl.hear(pl.states[w.to.Node], w); err != nil {
 				return err
 			}
-		case w.to.node != "" && w.from.clients:
-			pl.states[w.to.node].FromClients = true
-		case w.to.node != "":
-			pl.states[w.to.node].FromNets = append(pl.states[w.to.node].FromNets, w.from.net)
-		case w.to.clients:
-			pl.states[w.from.node].ToClients = true
+		case w.to.Node != "" && w.from.Clients:
+			pl.states[w.to.Node].FromClients = true
+		case w.to.Node != "":
+			pl.states[w.to.Node].FromNets = append(pl.states[w.to.Node].FromNets, w.from.Net)
+		case w.to.Clients:
+			pl.states[w.from.Node].ToClients = true
 		default:
-			pl.states[w.from.node].ToNets = append(pl.states[w.from.node].ToNets, w.to.net)
+			pl.states[w.from.Node].ToNets = append(pl.states[w.from.Node].ToNets, w.to.Net)
 		}
 	}
 	for name, s := range pl.states {
@@ -216,14 +163,14 @@ func (pl *planning) build() error {
 
 // hear has the receiver of a way drop what its sender sends.
 func (pl *planning) hear(s *state, w way) error {
-	p := peer{Name: w.from.node}
-	for _, a := range pl.addrs[w.from.node] {
+	p := peer{Name: w.from.Node}
+	for _, a := range pl.addrs[w.from.Node] {
 		if !slices.Contains(s.Mine, a) { // an address that both have, such as a moving one, tells nothing
 			p.Addrs = append(p.Addrs, a)
 		}
 	}
 	if len(p.Addrs) == 0 {
-		return fmt.Errorf("nodes %s and %s have the same addresses (%s): they cannot be told apart", w.from, w.to, join(s.Mine))
+		return fmt.Errorf("nodes %s and %s have the same addresses (%s): they cannot be told apart", w.from, w.to, peers.Join(s.Mine))
 	}
 	if at, has := pl.sites[p.Name]; has {
 		p.Path, p.NS = at.Path, at.ID
@@ -247,7 +194,7 @@ func (pl *planning) strangers(name string, s *state) error {
 			}
 			for _, net := range append(slices.Clone(s.FromNets), s.ToNets...) {
 				if net.Contains(a) {
-					return fmt.Errorf("%s holds node %s (%s): name nodes by their names, and other machines by theirs", short(net), other, a)
+					return fmt.Errorf("%s holds node %s (%s): name nodes by their names, and other machines by theirs", peers.Short(net), other, a)
 				}
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/faketarget"
 )
@@ -89,10 +90,10 @@ func planned(t *testing.T, with string, on ...string) (ways string, err error) {
 			list = append(list, p.Name+">"+f.Node)
 		}
 		for _, n := range s.FromNets {
-			list = append(list, short(n)+">"+f.Node)
+			list = append(list, peers.Short(n)+">"+f.Node)
 		}
 		for _, n := range s.ToNets {
-			list = append(list, f.Node+">"+short(n))
+			list = append(list, f.Node+">"+peers.Short(n))
 		}
 		if s.FromClients {
 			list = append(list, "clients>"+f.Node)
@@ -151,9 +152,9 @@ func TestWhoIsCutFromWhom(t *testing.T) {
 
 func TestOnARingEverybodyHearsAMajorityAndNoTwoTheSame(t *testing.T) {
 	for n := 4; n < 40; n++ {
-		c := cast{nodes: map[string]targets.Node{}}
+		c := peers.Cast{Nodes: map[string]targets.Node{}}
 		for i := range n {
-			c.all = append(c.all, fmt.Sprintf("n%02d", i))
+			c.All = append(c.All, fmt.Sprintf("n%02d", i))
 		}
 		ways, err := ringWays(c)
 		if err != nil {
@@ -161,15 +162,15 @@ func TestOnARingEverybodyHearsAMajorityAndNoTwoTheSame(t *testing.T) {
 		}
 		deaf := map[string]map[string]bool{}
 		for _, w := range ways {
-			if deaf[w.to.node] == nil {
-				deaf[w.to.node] = map[string]bool{}
+			if deaf[w.to.Node] == nil {
+				deaf[w.to.Node] = map[string]bool{}
 			}
-			deaf[w.to.node][w.from.node] = true
+			deaf[w.to.Node][w.from.Node] = true
 		}
 		seen := map[string]string{}
-		for _, x := range c.all {
+		for _, x := range c.All {
 			var hears []string
-			for _, y := range c.all {
+			for _, y := range c.All {
 				if !deaf[x][y] {
 					hears = append(hears, y)
 				}
@@ -266,7 +267,7 @@ func FuzzPorts(f *testing.F) {
 		if p.UnmarshalText([]byte(text)) != nil {
 			return
 		}
-		lo, hi, err := p.bounds()
+		lo, hi, err := p.Bounds()
 		if err != nil || lo == 0 || hi < lo {
 			t.Errorf("%q became %q: %d to %d, %v", text, p, lo, hi, err)
 		}

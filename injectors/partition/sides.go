@@ -1,69 +1,18 @@
 package partition
 
 import (
-	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
-	"github.com/dapple-drills/dapple/injectors"
-	"github.com/dapple-drills/dapple/targets"
+	"github.com/dapple-drills/dapple/internal/peers"
 )
-
-// The words that a side may hold besides names and addresses.
-const (
-	wordOn      = "on"      // the nodes that the step is aimed at
-	wordOthers  = "others"  // all other nodes
-	wordClients = "clients" // all that is no node
-)
-
-// A member is one element of a side: a node, a network, or the clients.
-type member struct {
-	node    string
-	net     netip.Prefix
-	clients bool
-}
-
-func (m member) String() string {
-	switch {
-	case m.clients:
-		return wordClients
-	case m.node == "":
-		return short(m.net)
-	}
-	return m.node
-}
 
 // A way is one direction that is cut.
-type way struct{ from, to member }
-
-// A cast is all nodes of the aim, by name.
-type cast struct {
-	on, all []string // in the order of the aim
-	nodes   map[string]targets.Node
-}
-
-func castOf(aim injectors.Aim) (cast, error) {
-	c := cast{nodes: map[string]targets.Node{}}
-	for i, n := range append(slices.Clone(aim.On), aim.Peers...) {
-		if c.nodes[n.Name()] != nil {
-			return c, fmt.Errorf("two nodes are called %s", n.Name())
-		}
-		c.nodes[n.Name()] = n
-		c.all = append(c.all, n.Name())
-		if i < len(aim.On) {
-			c.on = append(c.on, n.Name())
-		}
-	}
-	if len(c.on) == 0 {
-		return c, errors.New("it is aimed at no node")
-	}
-	return c, nil
-}
+type way struct{ from, to peers.Member }
 
 // ways are all directions that the parameters cut.
-func (p Params) ways(c cast) ([]way, error) {
+func (p Params) ways(c peers.Cast) ([]way, error) {
 	switch {
 	case len(p.Groups) > 0:
 		return p.groupWays(c)
@@ -77,40 +26,40 @@ func (p Params) ways(c cast) ([]way, error) {
 	return p.splitWays(c)
 }
 
-func (p Params) splitWays(c cast) ([]way, error) {
+func (p Params) splitWays(c peers.Cast) ([]way, error) {
 	words := slices.Clone(p.Peers)
 	if len(words) == 0 {
-		words = []string{wordOthers}
-		if len(c.all) == len(c.on) { // nobody else
+		words = []string{peers.Others}
+		if len(c.All) == len(c.On) { // nobody else
 			words = nil
 		}
 	}
 	words = append(words, p.Extra...)
-	if p.Clients && !slices.Contains(words, wordClients) {
-		words = append(words, wordClients)
+	if p.Clients && !slices.Contains(words, peers.Clients) {
+		words = append(words, peers.Clients)
 	}
 	if len(words) == 0 && !slices.Contains(p.Also, alsoDNS) {
-		return nil, fmt.Errorf("it is aimed at %s, and there is no other node to cut them from: name peers, extra or clients", strings.Join(c.on, ", "))
+		return nil, fmt.Errorf("it is aimed at %s, and there is no other node to cut them from: name peers, extra or clients", strings.Join(c.On, ", "))
 	}
-	a, err := c.side([]string{wordOn}, nil)
+	a, err := c.Side([]string{peers.On}, nil)
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.side(words, c.on)
+	b, err := c.Side(words, c.On)
 	if err != nil {
 		return nil, err
 	}
 	return cross(a, b)
 }
 
-func (p Params) groupWays(c cast) ([]way, error) {
+func (p Params) groupWays(c peers.Cast) ([]way, error) {
 	var named []string // in some group
 	for _, g := range p.Groups {
-		named = append(named, c.spelled(g)...)
+		named = append(named, c.Spelled(g)...)
 	}
-	var groups [][]member
+	var groups [][]peers.Member
 	for _, g := range p.Groups {
-		side, err := c.side(g, named)
+		side, err := c.Side(g, named)
 		if err != nil {
 			return nil, err
 		}
@@ -131,15 +80,15 @@ func (p Params) groupWays(c cast) ([]way, error) {
 
 // oneWay cuts from one side to the other. The side that is not named is `on`, or,
 // if the named one has nodes of `on`, the others.
-func (p Params) oneWay(c cast) ([]way, error) {
+func (p Params) oneWay(c peers.Cast) ([]way, error) {
 	from, to := p.From, p.To
 	missing := func(named []string) []string {
 		for _, w := range named {
-			if w == wordOn || slices.Contains(c.on, w) {
-				return []string{wordOthers}
+			if w == peers.On || slices.Contains(c.On, w) {
+				return []string{peers.Others}
 			}
 		}
-		return []string{wordOn}
+		return []string{peers.On}
 	}
 	if len(from) == 0 {
 		from = missing(to)
@@ -147,11 +96,11 @@ func (p Params) oneWay(c cast) ([]way, error) {
 	if len(to) == 0 {
 		to = missing(from)
 	}
-	a, err := c.side(from, c.spelled(to))
+	a, err := c.Side(from, c.Spelled(to))
 	if err != nil {
 		return nil, err
 	}
-	b, err := c.side(to, c.spelled(from))
+	b, err := c.Side(to, c.Spelled(from))
 	if err != nil {
 		return nil, err
 	}
@@ -160,66 +109,15 @@ func (p Params) oneWay(c cast) ([]way, error) {
 	return slices.DeleteFunc(ways, func(w way) bool { return !slices.Contains(a, w.from) }), err
 }
 
-// spelled are the nodes that words name, besides "others".
-func (c cast) spelled(words []string) (names []string) {
-	for _, w := range words {
-		switch {
-		case w == wordOn:
-			names = append(names, c.on...)
-		case c.nodes[w] != nil:
-			names = append(names, w)
-		}
-	}
-	return names
-}
-
-// side resolves words; "others" are all nodes but those of not.
-func (c cast) side(words, not []string) (list []member, err error) {
-	add := func(m member) {
-		if !slices.Contains(list, m) {
-			list = append(list, m)
-		}
-	}
-	for _, w := range words {
-		switch {
-		case c.nodes[w] != nil:
-			add(member{node: w})
-		case w == wordOn:
-			for _, n := range c.on {
-				add(member{node: n})
-			}
-		case w == wordOthers:
-			before := len(list)
-			for _, n := range c.all {
-				if !slices.Contains(not, n) && !slices.Contains(words, n) {
-					add(member{node: n})
-				}
-			}
-			if len(list) == before {
-				return nil, fmt.Errorf("%q means no node: the nodes are %s", wordOthers, strings.Join(c.all, ", "))
-			}
-		case w == wordClients:
-			add(member{clients: true})
-		default:
-			net, err := network(w)
-			if err != nil {
-				return nil, fmt.Errorf("no node is called %q, and it is no IP address; nodes: %s; words: %s, %s, %s", w, strings.Join(c.all, ", "), wordOn, wordOthers, wordClients)
-			}
-			add(member{net: net})
-		}
-	}
-	return list, nil
-}
-
 // cross cuts every member of a from every one of b, both ways.
-func cross(a, b []member) ([]way, error) {
+func cross(a, b []peers.Member) ([]way, error) {
 	var list []way
 	for _, x := range a {
 		for _, y := range b {
 			switch {
 			case x == y:
 				return nil, fmt.Errorf("%s is on both sides: a partition of it from itself", x)
-			case x.node == "" && y.node == "":
+			case x.Node == "" && y.Node == "":
 				return nil, fmt.Errorf("neither %s nor %s is a node of the system: there is no place where the way between them could be cut", x, y)
 			}
 			list = append(list, way{x, y}, way{y, x})
@@ -230,33 +128,33 @@ func cross(a, b []member) ([]way, error) {
 
 // bridgeWays cuts the nodes that are not of `on` into halves (Jepsen's "bridge"):
 // the nodes of `on` hear both.
-func bridgeWays(c cast) ([]way, error) {
-	var rest []member
-	for _, n := range c.all {
-		if !slices.Contains(c.on, n) {
-			rest = append(rest, member{node: n})
+func bridgeWays(c peers.Cast) ([]way, error) {
+	var rest []peers.Member
+	for _, n := range c.All {
+		if !slices.Contains(c.On, n) {
+			rest = append(rest, peers.Member{Node: n})
 		}
 	}
 	if len(rest) < 2 {
-		return nil, fmt.Errorf("shape bridge takes two nodes besides %s, and there are %d", strings.Join(c.on, ", "), len(rest))
+		return nil, fmt.Errorf("shape bridge takes two nodes besides %s, and there are %d", strings.Join(c.On, ", "), len(rest))
 	}
 	return cross(rest[:len(rest)/2], rest[len(rest)/2:])
 }
 
 // ringWays leaves to each node its neighbours on a ring, as many as make a
 // majority with it (Jepsen's "majorities ring").
-func ringWays(c cast) ([]way, error) {
-	n := len(c.all)
+func ringWays(c peers.Cast) ([]way, error) {
+	n := len(c.All)
 	if n < 4 {
 		return nil, fmt.Errorf("shape ring takes four nodes, and there are %d: on a ring of three everybody hears everybody", n)
 	}
-	names := slices.Sorted(slices.Values(c.all))
+	names := slices.Sorted(slices.Values(c.All))
 	reach := (n/2 + 1) / 2 // on either side; with itself, a majority of n/2+1 or one more
 	var list []way
 	for i := range n {
 		for j := i + 1; j < n; j++ {
 			if min(j-i, n-(j-i)) > reach {
-				a, b := member{node: names[i]}, member{node: names[j]}
+				a, b := peers.Member{Node: names[i]}, peers.Member{Node: names[j]}
 				list = append(list, way{a, b}, way{b, a})
 			}
 		}

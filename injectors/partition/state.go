@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"github.com/dapple-drills/dapple/internal/peers"
 )
 
 // state is what one node's wall is: all that Inject, Effect and Revert need.
@@ -52,14 +54,6 @@ const (
 	leaveStack  leaveBy = "stack"  // as it is sent: the sender reads an error, or is refused
 )
 
-// A site is a node's network namespace.
-type site struct {
-	Node string
-	Path string
-	ID   uint64
-	Own  bool // it is the namespace of this process
-}
-
 // able is what the kernel can do; a nil error is yes.
 type able struct {
 	Cut, Leave, Reject error
@@ -77,22 +71,14 @@ type sight struct {
 // A direction names a rule of its own: "from 10.0.0.9/32", "to clients".
 type direction string
 
-func fromNet(p netip.Prefix) direction { return direction("from " + short(p)) }
-func toNet(p netip.Prefix) direction   { return direction("to " + short(p)) }
+func fromNet(p netip.Prefix) direction { return direction("from " + peers.Short(p)) }
+func toNet(p netip.Prefix) direction   { return direction("to " + peers.Short(p)) }
 
 const (
 	fromClients direction = "from clients"
 	toClients   direction = "to clients"
 	toDNS       direction = "to the name server of the engine"
 )
-
-// short is the prefix, or the address if it is one.
-func short(p netip.Prefix) string {
-	if p.IsSingleIP() {
-		return p.Addr().String()
-	}
-	return p.String()
-}
 
 // cuts says whether the state cuts anything at all.
 func (s state) cuts() bool {
@@ -114,16 +100,16 @@ func (s state) does() string {
 	}
 	var from, to []string
 	for _, p := range s.From {
-		from = append(from, fmt.Sprintf("%s (%s)", p.Name, join(p.Addrs)))
+		from = append(from, fmt.Sprintf("%s (%s)", p.Name, peers.Join(p.Addrs)))
 	}
 	for _, n := range s.FromNets {
-		from = append(from, short(n))
+		from = append(from, peers.Short(n))
 	}
 	if s.FromClients {
 		from = append(from, "whatever is no node")
 	}
 	for _, n := range s.ToNets {
-		to = append(to, short(n))
+		to = append(to, peers.Short(n))
 	}
 	if s.ToClients {
 		to = append(to, "whatever is no node")
@@ -162,16 +148,4 @@ func (s state) traffic() string {
 		ports = append(ports, string(p))
 	}
 	return proto + " port " + strings.Join(ports, ", ")
-}
-
-// join lists addresses for people: those that everybody has on every link are
-// left out.
-func join(addrs []netip.Addr) string {
-	var s []string
-	for _, a := range addrs {
-		if !a.IsLinkLocalUnicast() {
-			s = append(s, a.String())
-		}
-	}
-	return strings.Join(s, ", ")
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/internal/testenv"
 	"github.com/dapple-drills/dapple/targets/netns"
 )
@@ -220,7 +221,7 @@ func TestANodeThatGotANewNamespaceIsSeenToBeWithoutTheCut(t *testing.T) {
 		t.Errorf("%v, %q, %v", ok, proof, err)
 	}
 	again := newCutter(defaults(), kernelGround{})
-	if err := again.Inject(t.Context(), l.Node("a"), s); !errors.Is(err, errMoved) {
+	if err := again.Inject(t.Context(), l.Node("a"), s); !errors.Is(err, peers.ErrMoved) {
 		t.Errorf("making it in another namespace than was planned for: %v", err)
 	}
 	if err := again.Revert(t.Context(), l.Node("a"), s); err != nil {

@@ -26,7 +26,8 @@ func Layers() []Layer {
 
 		{"injectors", []string{"targets"}, "a fault knows machines, not probes or scenarios"},
 		{"injectors/*", []string{"injectors", "targets", "internal/kernel", "internal/mounts", "internal/procs"}, "never another injector"},
-		{"injectors/partition", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/sock"}, "a cut is a table in the kernel"},
+		{"injectors/partition", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers", "internal/sock"}, "a cut is a table in the kernel"},
+		{"injectors/netem", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers"}, "so is what holds packets back"},
 		{"injectors/agent", []string{"injectors", "targets", "drills/journal", "internal/..."}, "runs where the nodes are"},
 		{"injectors/all", []string{"injectors", "injectors/*"}, "the catalogue"},
 		{"injectors/injectortest", []string{"injectors", "targets", "targets/faketarget", "internal/..."}, "the laws, on a fake node"},
@@ -49,6 +50,7 @@ func Layers() []Layer {
 		{"reports/...", []string{"drills/...", "targets", "injectors", "probes", "scenarios", "reports/...", "internal/..."}, "made from a record alone"},
 		{"internal/kernel", []string{"targets"}, "it finds processes in the words of nodes"},
 		{"internal/nft", []string{"targets", "internal/kernel"}, "it says what the kernel cannot do in the words of targets"},
+		{"internal/peers", []string{"targets", "internal/kernel"}, "it finds the addresses of nodes"},
 		{"internal/sock", []string{"targets", "internal/kernel"}, "likewise"},
 		{"internal/procs", []string{"targets", "internal/kernel"}, "it chooses among the processes of nodes"},
 		{"internal/*", []string{"internal/..."}, "used by all, knows none of them"},
