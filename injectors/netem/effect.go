@@ -1,0 +1,264 @@
+package netem
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dapple-drills/dapple/internal/peers"
+	"github.com/dapple-drills/dapple/targets"
+)
+
+const (
+	// Trips are made to and from mostPeers peers at most, always the same: what is
+	// measured is a load too.
+	mostPeers = 2
+	// few packets tell a delay. To see something that becomes of one packet in a
+	// hundred takes many, and of rarer ones several looks.
+	few, many = 5, 100
+	// Longer than longest no look waits for a packet: that it is not there yet
+	// says enough.
+	longest = time.Second
+	// slack is what a packet may need besides.
+	slack = 250 * time.Millisecond
+)
+
+// Effect looks what stands in the node's namespace, has packets travel between the
+// node and its peers, and looks again.
+func (i *impairer) Effect(ctx context.Context, n targets.Node, s state) (held bool, proof string, err error) {
+	at, err := i.stand(ctx, n, s)
+	if errors.Is(err, peers.ErrMoved) {
+		return false, err.Error(), nil
+	}
+	if err != nil {
+		return false, "", err
+	}
+	before, err := i.look(ctx, at, s)
+	if err != nil {
+		return false, "", err
+	}
+	if why := before.lacks(s); why != "" {
+		return false, why, nil
+	}
+	trips := s.trips()
+	if err := i.ground.Travel(ctx, at, s, trips); err != nil {
+		return false, "", err
+	}
+	after, err := i.look(ctx, at, s)
+	if err != nil {
+		return false, "", err
+	}
+	if why := after.lacks(s); why != "" {
+		return false, why, nil
+	}
+	open, seen := s.judge(trips, before, after)
+	if len(open) > 0 {
+		return false, strings.Join(open, "; "), nil
+	}
+	return true, fmt.Sprintf("engine %s, %s: %s", s.Engine, s.Name, strings.Join(seen, ", ")), nil
+}
+
+// lacks says what is not there that should be, or "".
+func (v sight) lacks(s state) string {
+	switch {
+	case !v.There:
+		return fmt.Sprintf("there is no %s", s.Name)
+	case v.Lease <= 0:
+		return fmt.Sprintf("%s is there, but its lease is over: it meets no packet", s.Name)
+	case len(v.Missing) > 0:
+		return fmt.Sprintf("%s lacks %s", s.Name, strings.Join(v.Missing, ", "))
+	}
+	return ""
+}
+
+// trips are the packets by which it is measured.
+func (s state) trips() (list []*trip) {
+	count, wait := few, min(s.Harm.Delay+4*s.Harm.Jitter+slack, longest)
+	if s.Harm.chancy() {
+		count = many
+	}
+	for _, p := range s.Peers {
+		if p.Path == "" || len(list) >= 2*2*mostPeers {
+			continue
+		}
+		if s.arrives() {
+			for _, to := range peers.Meeting(s.Mine, p.Addrs) {
+				list = append(list, &trip{peer: p.Name, way: ingress, to: to, count: count, wait: wait})
+			}
+		}
+		if s.leaves() {
+			for _, to := range peers.Meeting(p.Addrs, s.Mine) {
+				list = append(list, &trip{peer: p.Name, way: egress, to: to, count: count, wait: wait})
+			}
+		}
+	}
+	return list
+}
+
+// chancy says that something becomes of some packets only.
+func (m impairment) chancy() bool {
+	for _, e := range []event{lost, duplicated, corrupted, reordered} {
+		if c := m.chance(e); c > 0 && c < 1 {
+			return true
+		}
+	}
+	return false
+}
+
+// chance is that of the event.
+func (m impairment) chance(e event) float64 {
+	switch e {
+	case lost:
+		return m.loses()
+	case duplicated:
+		return float64(m.Duplicate)
+	case corrupted:
+		return float64(m.Corrupt)
+	}
+	return float64(m.Reorder)
+}
+
+// Patience gives rare events the time to be seen.
+func (i *impairer) Patience(s state) time.Duration {
+	d := 2 * (s.Harm.Delay + 4*s.Harm.Jitter + slack)
+	for _, e := range []event{lost, duplicated, corrupted, reordered} {
+		if c := s.Harm.chance(e); c > 0 && c < 0.02 {
+			// A look meets a hundred packets or more, and takes its wait.
+			looks := time.Duration(8 / c / many)
+			d = max(d, min(looks*min(s.Harm.Delay+4*s.Harm.Jitter+slack, longest), time.Minute))
+		}
+	}
+	return d
+}
+
+// A judgement gathers what one look proves.
+type judgement struct {
+	s             state
+	trips         []*trip
+	before, after sight
+	open, seen    []string
+}
+
+// judge says of what it is still open that it happens, and what was seen to.
+func (s state) judge(trips []*trip, before, after sight) (open, seen []string) {
+	j := judgement{s: s, trips: trips, before: before, after: after}
+	for _, way := range []Direction{egress, ingress} {
+		if way == egress && s.leaves() || way == ingress && s.arrives() {
+			j.met(way)
+		}
+	}
+	for _, t := range trips {
+		j.trip(t)
+	}
+	for _, e := range []event{lost, duplicated, corrupted, reordered} {
+		if s.Harm.chance(e) > 0 {
+			j.event(e)
+		}
+	}
+	return j.open, j.seen
+}
+
+// met wants packets of this direction to have been handed to the engine: ours
+// since the look before, or else anybody's.
+func (j *judgement) met(way Direction) {
+	sent, why := 0, "no peer is on this machine"
+	for _, t := range j.trips {
+		if t.way == way {
+			sent += t.sent
+			if t.err != nil {
+				why = t.err.Error()
+			}
+		}
+	}
+	total := j.after.Met[way]
+	news := total - j.before.Met[way]
+	switch {
+	case sent > 0 && news >= uint64(sent), sent == 0 && total > 0:
+		j.seen = append(j.seen, fmt.Sprintf("%d packets met (%s)", total, way))
+	case sent > 0:
+		j.open = append(j.open, fmt.Sprintf("%d packets of ours were sent (%s), and %d met", sent, way, news))
+	default:
+		j.open = append(j.open, fmt.Sprintf("no packet was met so far (%s), and none of ours can be sent: %s", way, why))
+	}
+}
+
+// trip compares what was measured with what should be. A busy machine makes
+// packets later than they should be, never earlier.
+func (j *judgement) trip(t *trip) {
+	if t.sent == 0 {
+		return // met has said so
+	}
+	m, name := j.s.Harm, fmt.Sprintf("%s of %s (%v)", t.way, t.peer, t.to)
+	if len(t.took) == 0 {
+		switch {
+		case m.loses() > 0, m.Corrupt > 0, m.least() >= t.wait, m.Rate > 0:
+			j.seen = append(j.seen, fmt.Sprintf("%s: none of %d arrived within %v", name, t.sent, t.wait))
+		default:
+			j.open = append(j.open, fmt.Sprintf("%s: none of %d packets arrived within %v, with a delay of %v: more is broken than was asked for", name, t.sent, t.wait, m.Delay))
+		}
+		return
+	}
+	if m.loses() == 1 {
+		j.open = append(j.open, fmt.Sprintf("%s: %d of %d packets arrived, all should be lost", name, len(t.took), t.sent))
+		return
+	}
+	took := slices.Sorted(slices.Values(t.took))
+	median := took[len(took)/2]
+	if early := j.early(took); early > 0 {
+		j.open = append(j.open, fmt.Sprintf("%s: %d of %d packets took less than %v (median %v)", name, early, t.sent, m.least(), median))
+		return
+	}
+	j.seen = append(j.seen, fmt.Sprintf("%s: %d of %d arrived after %v (median; %v to %v)", name, len(took), t.sent,
+		median.Round(10*time.Microsecond), took[0].Round(10*time.Microsecond), took[len(took)-1].Round(10*time.Microsecond)))
+}
+
+// early is how many were faster than they can be. Those that overtake are.
+func (j *judgement) early(took []time.Duration) (n int) {
+	if j.s.Harm.Reorder > 0 {
+		return 0
+	}
+	for _, d := range took {
+		if d < j.s.Harm.least() {
+			n++
+		}
+	}
+	return n
+}
+
+// event wants what becomes of some packets to have been counted by the kernel, or
+// to be seen in our trips.
+func (j *judgement) event(e event) {
+	n, counted := j.after.Events[e]
+	if !counted {
+		n = j.observed(e)
+	}
+	if n > 0 {
+		j.seen = append(j.seen, fmt.Sprintf("%d %s", n, e))
+		return
+	}
+	j.open = append(j.open, fmt.Sprintf("no packet was seen to be %s so far", e))
+}
+
+// observed is how often our trips saw it.
+func (j *judgement) observed(e event) (n uint64) {
+	for _, t := range j.trips {
+		seen, highest := map[int]int{}, -1
+		for _, k := range t.order {
+			seen[k]++
+			if e == duplicated && seen[k] == 2 || e == reordered && k < highest {
+				n++
+			}
+			highest = max(highest, k)
+		}
+		switch e {
+		case lost:
+			n += uint64(max(0, t.sent-len(seen)-t.altered))
+		case corrupted: // what is damaged is dropped by its checksum, or arrives so
+			n += uint64(max(t.altered, t.sent-len(seen)))
+		}
+	}
+	return n
+}
