@@ -281,3 +281,23 @@ func TestADeclaredFactIsNeverDropped(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatWasWantedNeverRunsIntoWhatWasGot(t *testing.T) {
+	for name, fixture := range fixtures() {
+		r := fixture(t)
+		for i := range r.Record.Trials {
+			for j := range r.Record.Trials[i].Findings {
+				r.Record.Trials[i].Findings[j].Want = "not declared"
+			}
+		}
+		var buf bytes.Buffer
+		if err := Text(&buf, r, Plain); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(buf.String()) {
+			if _, got, _ := strings.Cut(line, "not declared"); got != "" && !strings.ContainsAny(got[:1], " .\n") {
+				t.Errorf("%s: %q", name, line)
+			}
+		}
+	}
+}

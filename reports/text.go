@@ -120,8 +120,13 @@ func (t *textWriter) objectives(rec *drills.Record) {
 	if len(rs) == 0 {
 		return
 	}
+	wanted := 10
+	for _, r := range rs {
+		wanted = max(wanted, width(clean(r.Want)))
+	}
+	wanted++
 	t.line("")
-	t.line(pad("outcome", 9), pad("objective", 13), pad("wanted", 11), "got")
+	t.line(pad("outcome", 9), pad("objective", 13), pad("wanted", wanted), "got")
 	for _, r := range rs {
 		got := r.Got
 		if m := lastSpan(r); m.Known {
@@ -135,7 +140,7 @@ func (t *textWriter) objectives(rec *drills.Record) {
 			got = joinWords(": ", got, r.Text)
 		}
 		head := pad(outcomeShort(r.Outcome), 9)
-		t.hang(t.outcome(r.Outcome, head), pad(lowerLabel(r.Label), 13)+pad(clean(r.Want), 11), got)
+		t.hang(t.outcome(r.Outcome, head), pad(lowerLabel(r.Label), 13)+pad(clean(r.Want), wanted), got)
 	}
 }
 
