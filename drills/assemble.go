@@ -34,7 +34,7 @@ func (p *Plan) newRecord(v Preview) Record {
 		PrevSHA256: p.PrevSHA256,
 		Notes:      v.Notes,
 		Trials:     []verdict.Trial{},
-		Scenario:   p.facts(),
+		Scenario:   p.facts(v),
 	}
 	r.Series.Metrics = map[string]verdict.Spread{}
 	return r
@@ -51,13 +51,13 @@ func (p *Plan) systemInfo(v Preview) SystemInfo {
 	return info
 }
 
-func (p *Plan) facts() Facts {
+func (p *Plan) facts(v Preview) Facts {
 	s := p.Scenario
 	f := Facts{
 		RatePerS: float64(s.Workload.Rate), Clients: s.Workload.Clients,
 		SteadyMS: ms(s.Steady.D()), SettleMS: ms(s.Settle.D()), StableForMS: ms(s.StableFor.D()), FullForMS: ms(s.FullFor.D()),
 		AppReconnectMS: ms(p.appReconnect()), FreshPeriodMS: ms(p.FreshPeriod),
-		MultiPrimary: p.Kind.MultiPrimary, AnyNodeTakesWrites: p.Kind.AnyNodeTakesWrites,
+		MultiPrimary: p.Kind.MultiPrimary, AnyNodeTakesWrites: p.Kind.AnyNodeTakesWrites, Bent: v.Bent,
 	}
 	for _, st := range p.Steps {
 		phase := st.Phase
@@ -133,9 +133,9 @@ func declared(o Objectives) scenarios.Objectives {
 }
 
 // input is what the verdict on a trial rests on.
-func (p *Plan) input(n int, t timeline.Timeline, expectation map[string]verdict.Expected, dead map[string]bool, eps time.Duration) verdict.Input {
-	in := inputOf(p.facts(), p.Objectives)
-	in.N, in.Timeline, in.Expectation, in.NodeDead, in.ClockEps = n, t, expectation, dead, eps
+func (p *Plan) input(n int, t timeline.Timeline, v Preview, dead map[string]bool, eps time.Duration) verdict.Input {
+	in := inputOf(p.facts(v), p.Objectives)
+	in.N, in.Timeline, in.Expectation, in.NodeDead, in.ClockEps = n, t, v.Expectation, dead, eps
 	return in
 }
 
@@ -151,7 +151,7 @@ func inputOf(f Facts, o scenarios.Objectives) verdict.Input {
 		Phase:        verdict.Phase{Asked: phase},
 		Window:       verdict.Window{Settle: timeline.FromMS(f.SettleMS), StableFor: timeline.FromMS(f.StableForMS), FullFor: timeline.FromMS(f.FullForMS)},
 		AppReconnect: timeline.FromMS(f.AppReconnectMS), FreshPeriod: timeline.FromMS(f.FreshPeriodMS),
-		MultiPrimary: f.MultiPrimary, AnyNodeTakesWrites: f.AnyNodeTakesWrites,
+		MultiPrimary: f.MultiPrimary, AnyNodeTakesWrites: f.AnyNodeTakesWrites, Bent: f.Bent,
 	}
 }
 
@@ -170,7 +170,7 @@ func Rejudge(r Record, t timeline.Timeline) Record {
 		in.ClockEps = timeline.FromMS(old.Metrics.Tool.ClockEpsMS)
 		in.Expectation = map[string]verdict.Expected{}
 		for name, e := range old.Metrics.Expectation {
-			e.Class = ""
+			e.Class, e.Mode = "", ""
 			in.Expectation[name] = e
 		}
 		r.Trials[i] = verdict.Judge(in)

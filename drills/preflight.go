@@ -24,6 +24,7 @@ type Preview struct {
 	Failover *bool
 	Settings map[string]string
 	Versions map[string]string
+	Bent     []verdict.Bent // settings whose declared value is not in effect
 	Notes    []string
 }
 
@@ -90,6 +91,21 @@ func (v *Preview) settings(ctx context.Context, p *Plan) error {
 	v.Notes = append(v.Notes, notes...)
 	if v.Versions, err = s.Versions(ctx); err != nil {
 		return fmt.Errorf("read the versions: %w", err)
+	}
+	return v.bent(ctx, p)
+}
+
+func (v *Preview) bent(ctx context.Context, p *Plan) error {
+	s, ok := p.System.(probes.Bender)
+	if !ok {
+		return nil
+	}
+	bent, err := s.Bent(ctx)
+	if err != nil {
+		return fmt.Errorf("compare the settings with what was declared: %w", err)
+	}
+	for _, b := range bent {
+		v.Bent = append(v.Bent, verdict.Bent(b))
 	}
 	return nil
 }
@@ -172,7 +188,11 @@ func (v *Preview) expect(ctx context.Context, p *Plan) error {
 	}
 	v.Failover = &failover
 	for metric, r := range ranges {
-		v.Expectation[metric] = verdict.Expected{MinMS: ms(r.Min), MaxMS: ms(r.Max), Why: r.Why}
+		x := verdict.Expected{MinMS: ms(r.Min), MaxMS: ms(r.Max), Why: r.Why}
+		for _, m := range r.Modes {
+			x.Modes = append(x.Modes, verdict.KnownMode{Name: m.Name, MinMS: ms(m.Min), MaxMS: ms(m.Max), Why: m.Why})
+		}
+		v.Expectation[metric] = x
 	}
 	v.compare(p)
 	return nil

@@ -95,6 +95,7 @@ type Facts struct {
 	// AnyNodeTakesWrites: see probes.Kind.
 	AnyNodeTakesWrites bool            `json:"any_node_takes_writes,omitempty"`
 	ExpectFailover     *bool           `json:"expect_failover,omitempty"`
+	Bent               []verdict.Bent  `json:"bent,omitempty"`      // settings whose declared value is not in effect
 	NodeDead           map[string]bool `json:"node_dead,omitempty"` // by fault key
 	Steps              []StepFacts     `json:"steps"`
 }

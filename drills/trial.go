@@ -27,13 +27,13 @@ type trial struct {
 	watch *watch
 	work  Workload
 
-	expectation map[string]verdict.Expected
-	mu          sync.Mutex
-	nodeDead    map[string]bool // by fault key
+	preview  Preview
+	mu       sync.Mutex
+	nodeDead map[string]bool // by fault key
 }
 
 func newTrial(d *drill, n, firstEvent int, out io.Writer) *trial {
-	t := &trial{p: d.p, n: n, hold: d.hold, watch: newWatch(), expectation: d.preview.Expectation, nodeDead: map[string]bool{}}
+	t := &trial{p: d.p, n: n, hold: d.hold, watch: newWatch(), preview: d.preview, nodeDead: map[string]bool{}}
 	t.rec = timeline.NewRecorder(time.Now(), n, firstEvent, out)
 	t.rec.Subscribe(t.watch.see)
 	if d.p.Watch != nil {
@@ -208,5 +208,5 @@ func (t *trial) sofar() verdict.Trial {
 func (t *trial) input() verdict.Input {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.p.input(t.n, t.rec.Timeline(), t.expectation, t.nodeDead, t.hold.Epsilon())
+	return t.p.input(t.n, t.rec.Timeline(), t.preview, t.nodeDead, t.hold.Epsilon())
 }

@@ -178,11 +178,34 @@ type Cause struct {
 	For      time.Duration
 }
 
+// Bender is a System that may run with other settings than were declared.
+type Bender interface {
+	// Bent lists the settings that are in effect with another value than the one
+	// that was declared.
+	Bent(ctx context.Context) ([]Bent, error)
+}
+
+// Bent is a setting whose declared value is not in effect.
+type Bent struct {
+	Name, Declared, Effective string
+	Why                       string // who changed it, by what rule
+}
+
 // A Range is what the settings predict for a metric: for detection, outage and
 // rto from the effect on, for the phases between them their own length.
 type Range struct {
 	Min, Max time.Duration
 	Why      string // the formula with the numbers put in, and its source
+	// Modes are other ways that the system is known to take now and then, each
+	// with a range of its own.
+	Modes []Mode
+}
+
+// A Mode is a way that a system is known to take and that is not the usual one.
+type Mode struct {
+	Name     string // short: "lease refreshed"
+	Min, Max time.Duration
+	Why      string // when it is taken, and how long it then takes
 }
 
 // Expecter is a System that can predict metrics from its effective settings.

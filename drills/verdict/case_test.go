@@ -153,6 +153,19 @@ func set(in *verdict.Input, key, value string) error {
 		in.Failover = &yes
 	case key == "dead":
 		in.NodeDead[value] = true
+	case key == "bent":
+		var b verdict.Bent
+		if _, err := fmt.Sscan(value, &b.Name, &b.Declared, &b.Effective); err != nil {
+			return err
+		}
+		in.Bent = append(in.Bent, b)
+	case strings.HasPrefix(key, "mode "):
+		metric, name, _ := strings.Cut(strings.TrimPrefix(key, "mode "), " ")
+		lo, hi, err := span(value)
+		x := in.Expectation[metric]
+		x.Modes = append(x.Modes, verdict.KnownMode{Name: name, MinMS: timeline.MS(lo), MaxMS: timeline.MS(hi), Why: "known"})
+		in.Expectation[metric] = x
+		return err
 	case strings.HasPrefix(key, "expect "):
 		lo, hi, err := span(value)
 		in.Expectation[strings.TrimPrefix(key, "expect ")] = verdict.Expected{MinMS: timeline.MS(lo), MaxMS: timeline.MS(hi)}

@@ -12,11 +12,12 @@ const (
 	inside      = "inside"
 	faster      = "faster than min"
 	slower      = "slower than max"
+	secondMode  = "second mode"
 	notMeasured = "not measured"
 )
 
 // compareExpectation classes each predicted metric: outside only if the whole
-// interval is.
+// interval is, and of another mode only if the whole interval may be.
 func (j *judge) compareExpectation() map[string]Expected {
 	out := map[string]Expected{}
 	for name, x := range j.in.Expectation {
@@ -26,6 +27,9 @@ func (j *judge) compareExpectation() map[string]Expected {
 			x.Class = notMeasured
 		case m.LoMS > x.MaxMS:
 			x.Class = slower
+			if i := x.modeOf(m); i >= 0 {
+				x.Class, x.Mode = secondMode, x.Modes[i].Name
+			}
 		case m.HiMS < x.MinMS && !m.Censored:
 			x.Class = faster
 		case m.Censored:
@@ -36,6 +40,13 @@ func (j *judge) compareExpectation() map[string]Expected {
 		out[name] = x
 	}
 	return out
+}
+
+// modeOf is the mode that holds all of what was measured; -1 if none does.
+func (x Expected) modeOf(m *Metric) int {
+	return slices.IndexFunc(x.Modes, func(o KnownMode) bool {
+		return !m.Censored && m.LoMS >= o.MinMS && m.HiMS <= o.MaxMS
+	})
 }
 
 // judgeExpectation tells of metrics outside of what the settings predict, and of
@@ -52,6 +63,10 @@ func (j *judge) judgeExpectation() {
 			}
 			j.warn(Finding{Objective: "expectation", Want: name + " " + want, Got: gotOf(m) + ", " + slower,
 				Text: text}, m.Events)
+		case secondMode:
+			o := x.Modes[x.modeOf(m)]
+			j.warn(Finding{Objective: "expectation", Want: name + " " + want, Got: fmt.Sprintf("%s, slower than model: %s", gotOf(m), o.Name),
+				Text: fmt.Sprintf("%s: %s to %s: %s", secondMode, words(o.MinMS), words(o.MaxMS), o.Why)}, m.Events)
 		case faster:
 			j.warn(Finding{Objective: "expectation", Want: name + " " + want, Got: gotOf(m) + ", " + faster,
 				Text: "a graceful or reset path was exercised, not the declared fault"}, m.Events)
@@ -69,8 +84,12 @@ func (j *judge) overran() string {
 		if m == nil {
 			continue
 		}
-		if x, ok := j.m.Expectation[name]; ok && x.Class == slower {
-			over = append(over, fmt.Sprintf("%s overran: %s, at most %s was expected", name, gotOf(m), words(x.MaxMS)))
+		if x := j.m.Expectation[name]; x.Class == slower || x.Class == secondMode {
+			text := fmt.Sprintf("%s overran: %s, at most %s was expected", name, gotOf(m), words(x.MaxMS))
+			if x.Mode != "" {
+				text += " (" + x.Mode + ")"
+			}
+			over = append(over, text)
 		}
 		if m.LoMS > most {
 			longest, most = fmt.Sprintf("the longest phase was %s: %s", name, gotOf(m)), m.LoMS
@@ -80,4 +99,13 @@ func (j *judge) overran() string {
 		return strings.Join(over, "; ")
 	}
 	return longest
+}
+
+// judgeBent tells of settings that are not what was declared: whoever reads the
+// configuration expects something else of the system than it does.
+func (j *judge) judgeBent() {
+	for _, b := range j.in.Bent {
+		j.warn(Finding{Objective: "settings", Want: "declared = effective", Got: fmt.Sprintf("%s: declared %s, effective %s", b.Name, b.Declared, b.Effective),
+			Text: b.Why})
+	}
 }

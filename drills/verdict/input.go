@@ -23,6 +23,8 @@ type Input struct {
 	// Expectation is what the effective settings predict, per metric. A Range of
 	// a phase is of its own duration, not of its distance from the effect.
 	Expectation map[string]Expected
+	// Bent are the settings whose declared value is not the one in effect.
+	Bent []Bent
 	// AppReconnect is the longest that the app class waits before it tries
 	// again by its own declaration: connect + statement + back-off.
 	AppReconnect time.Duration

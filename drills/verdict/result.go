@@ -191,10 +191,29 @@ type Tool struct {
 // Expected is what the settings predict for a metric, and how the trial
 // compares.
 type Expected struct {
+	MinMS float64     `json:"min_ms"`
+	MaxMS float64     `json:"max_ms"`
+	Why   string      `json:"why,omitempty"`
+	Modes []KnownMode `json:"modes,omitempty"`
+	Class string      `json:"class,omitempty"` // inside | faster than min | slower than max | second mode | not measured
+	Mode  string      `json:"mode,omitempty"`  // of class "second mode": its name
+}
+
+// A KnownMode is another way that the system is known to take now and then, with a
+// range of its own.
+type KnownMode struct {
+	Name  string  `json:"name"`
 	MinMS float64 `json:"min_ms"`
 	MaxMS float64 `json:"max_ms"`
 	Why   string  `json:"why,omitempty"`
-	Class string  `json:"class,omitempty"` // inside | faster than min | slower than max | not measured
+}
+
+// Bent is a setting that is in effect with another value than was declared.
+type Bent struct {
+	Name      string `json:"name"`
+	Declared  string `json:"declared"`
+	Effective string `json:"effective"`
+	Why       string `json:"why,omitempty"`
 }
 
 // A Finding is one objective, or one law of measurement, with what was wanted,

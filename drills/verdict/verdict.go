@@ -91,6 +91,7 @@ func (j *judge) judge() {
 	j.judgePromotionSource()
 	j.judgeWrites()
 	j.judgeExpectation()
+	j.judgeBent()
 	j.judgeTool()
 	j.judgeValidity()
 }

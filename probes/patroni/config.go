@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dapple-drills/dapple/probes"
 )
 
 // A config is GET /config: the dynamic configuration as it was declared.
@@ -88,6 +90,15 @@ type timeouts struct {
 // Least values come first. If then loop_wait + 2 · retry_timeout > ttl, Patroni
 // lowers loop_wait, and where that is not enough retry_timeout too.
 func (c config) clamp() (timeouts, []string) {
+	t, bent, notes := c.bend()
+	for _, b := range bent {
+		notes = append(notes, fmt.Sprintf("declared %s %s, effective %s (%s)", b.Name, b.Declared, b.Effective, b.Why))
+	}
+	return t, notes
+}
+
+// bend is clamp; notes name only what Patroni cannot read.
+func (c config) bend() (t timeouts, bent []probes.Bent, notes []string) {
 	ttl, n1 := c.seconds("ttl", defaultTTL)
 	loop, n2 := c.seconds("loop_wait", defaultLoopWait)
 	retry, n3 := c.seconds("retry_timeout", defaultRetryWait)
@@ -100,7 +111,6 @@ func (c config) clamp() (timeouts, []string) {
 	case loop+2*retry > ttl:
 		loop = ttl - 2*retry
 	}
-	var notes []string
 	for _, n := range []string{n1, n2, n3, n4} {
 		if n != "" {
 			notes = append(notes, n)
@@ -111,10 +121,13 @@ func (c config) clamp() (timeouts, []string) {
 		is   int64
 	}{{"ttl", ttl}, {"loop_wait", loop}, {"retry_timeout", retry}} {
 		if declared[i] != e.is {
-			notes = append(notes, fmt.Sprintf("declared %s %d, effective %d (Patroni's bounds and rule loop_wait + 2 * retry_timeout <= ttl)", e.name, declared[i], e.is))
+			bent = append(bent, probes.Bent{
+				Name: e.name, Declared: strconv.FormatInt(declared[i], 10), Effective: strconv.FormatInt(e.is, 10),
+				Why: "Patroni's bounds and rule loop_wait + 2 * retry_timeout <= ttl",
+			})
 		}
 	}
-	return timeouts{ttl: seconds(ttl), loopWait: seconds(loop), retry: seconds(retry), start: seconds(max(0, start))}, notes
+	return timeouts{ttl: seconds(ttl), loopWait: seconds(loop), retry: seconds(retry), start: seconds(max(0, start))}, bent, notes
 }
 
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }

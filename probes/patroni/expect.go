@@ -17,6 +17,11 @@ const (
 	// expiry is the period at which etcd looks for leases that ended
 	// (etcd, server/lease/lessor.go, leaseRevokeRate and its 500 ms loop).
 	expiry = 500 * time.Millisecond
+	// election is etcd's default election timeout (etcd, embed/config.go): raft
+	// waits for one to two of it, and once more after a split vote. A new leader
+	// gives every lease its whole ttl again, and one election timeout more
+	// (server/lease/lessor.go, Promote).
+	election = time.Second
 	// raceWithin is how long a member waits for the others' GET /patroni in the
 	// leader race (patroni/ha.py, fetch_node_status): all of it if packets to the
 	// dead node vanish, nothing if they are refused.
@@ -106,6 +111,10 @@ func (m *model) lost(ranges func() map[string]probes.Range) (map[string]probes.R
 func (m *model) detection() probes.Range {
 	return probes.Range{
 		Min: m.ttl - m.loopWait - cycle, Max: m.ttl + expiry + cycle,
+		Modes: []probes.Mode{{
+			Name: "lease refreshed", Min: m.ttl + 2*election - cycle, Max: m.ttl + 5*election + expiry + cycle,
+			Why: fmt.Sprintf("etcd's leader died with the node: a new one is elected within %v to %v and gives the lease its whole ttl %v and %v more (lessor.Promote)", election, 4*election, m.ttl, election),
+		}},
 		Why: fmt.Sprintf("the lease (ttl %v) was renewed at most loop_wait %v and a cycle of %v before; etcd ends it within %v and the news takes a cycle: [%v - %v - %v, %v + %v + %v]",
 			m.ttl, m.loopWait, cycle, expiry, m.ttl, m.loopWait, cycle, m.ttl, expiry, cycle),
 	}
@@ -194,10 +203,11 @@ func (m *model) server() (map[string]probes.Range, bool, bool) {
 	return map[string]probes.Range{"detection": seen, "outage": out, "rto": out}, false, true
 }
 
-// back is a node that comes back before its lease ends: the same primary.
+// back is a node that comes back before its lease ends: the same primary. Nobody
+// serves while it is away.
 func (m *model) back() map[string]probes.Range {
 	out := probes.Range{
-		Min: 0, Max: m.held + m.loopWait + cycle + startMost + m.reconnect(),
+		Min: m.held, Max: m.held + m.loopWait + cycle + startMost + m.reconnect(),
 		Why: fmt.Sprintf("the node is back after %v, before its lease (ttl %v) can end; Patroni starts within a loop_wait %v, PostgreSQL within %v, clients within %v", m.held, m.ttl, m.loopWait, startMost, m.reconnect()),
 	}
 	return map[string]probes.Range{"outage": out, "rto": out}

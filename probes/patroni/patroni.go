@@ -75,6 +75,7 @@ var (
 	_ probes.Membership = (*System)(nil)
 	_ probes.Settings   = (*System)(nil)
 	_ probes.Expecter   = (*System)(nil)
+	_ probes.Bender     = (*System)(nil)
 	_ probes.Forker     = (*System)(nil)
 	_ probes.Dater      = (*System)(nil)
 )

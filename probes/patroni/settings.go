@@ -49,6 +49,16 @@ func (s *System) Settings(ctx context.Context) (effective map[string]string, not
 	return effective, append(append(notes, s.stuck(ctx, c)...), weak...), nil
 }
 
+// Bent lists what Patroni changes of the declared time-outs.
+func (s *System) Bent(ctx context.Context) ([]probes.Bent, error) {
+	c, err := s.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, bent, _ := c.bend()
+	return bent, nil
+}
+
 // stuck notes a failover that Patroni would not make: in synchronous mode it
 // promotes only whom it has noted as synchronous (patroni/ha.py,
 // is_healthiest_node), and it notes nobody for a round after each change.

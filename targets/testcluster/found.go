@@ -36,13 +36,17 @@ func (v patroni) cluster(ctx context.Context, info Info, p *place, o Options) (*
 // system is what a system file for the cluster says.
 func (v patroni) system(info Info, p *place, o Options) (scenarios.System, error) {
 	var etcd []string
-	for _, h := range etcdHosts(p.subnet) {
+	for _, h := range v.etcdHosts(p.subnet) {
 		etcd = append(etcd, "http://"+h)
 	}
 	settings, err := scenarios.NewParams(map[string]any{
 		"scope": scope, "etcd": etcd, "rest_port": restPort, "postgres_port": postgresPort,
 		"haproxy": "inter 1s fall 2 rise 2", // as in haproxy.cfg.tmpl
 	})
+	health := scenarios.Health{HTTP: fmt.Sprintf("http://{node}:%d/primary", restPort)}
+	if v.portCheck {
+		health = scenarios.Health{TCP: fmt.Sprintf("{node}:%d", postgresPort)}
+	}
 	if err != nil {
 		return scenarios.System{}, err
 	}
@@ -57,7 +61,7 @@ func (v patroni) system(info Info, p *place, o Options) (scenarios.System, error
 			DSN:      fmt.Sprintf("postgres://app@%s:%d/app?sslmode=disable", host(p.subnet, haproxyHost), haproxyPrimary),
 			Password: scenarios.Secret{File: secretFile(o.Dir, p.run)},
 		},
-		Health:     scenarios.Health{HTTP: fmt.Sprintf("http://{node}:%d/primary", restPort)},
+		Health:     health,
 		Objectives: info.Objectives,
 		Design:     scenarios.Design{Pattern: "active-passive", Detection: "lease", State: state, Recovery: "automatic"},
 		Settings:   settings,

@@ -2,6 +2,7 @@ package testcluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -40,22 +41,24 @@ const scope = "main"
 // relayDelay is how long patroni-async-lag holds back what reaches the standbys.
 const relayDelay = 2 * time.Second
 
+// Patroni's own defaults (docs/dynamic_configuration.rst).
+const (
+	defaultTTL          = 30 * time.Second
+	defaultLoopWait     = 10 * time.Second
+	defaultRetryTimeout = 10 * time.Second
+)
+
 // PatroniSettings are the settings of a patroni cluster; zero is the default.
 type PatroniSettings struct {
-	TTL          time.Duration // of the leader's lease; default 30s, which is Patroni's
-	LoopWait     time.Duration // default 10s
-	RetryTimeout time.Duration // default 10s
+	TTL          time.Duration // of the leader's lease
+	LoopWait     time.Duration
+	RetryTimeout time.Duration
 }
 
 func (s PatroniSettings) complete() (PatroniSettings, error) {
-	def := func(d *time.Duration, seconds int) {
-		if *d == 0 {
-			*d = time.Duration(seconds) * time.Second
-		}
-	}
-	def(&s.TTL, 30)
-	def(&s.LoopWait, 10)
-	def(&s.RetryTimeout, 10)
+	s.TTL = cmp.Or(s.TTL, defaultTTL)
+	s.LoopWait = cmp.Or(s.LoopWait, defaultLoopWait)
+	s.RetryTimeout = cmp.Or(s.RetryTimeout, defaultRetryTimeout)
 	for _, d := range []time.Duration{s.TTL, s.LoopWait, s.RetryTimeout} {
 		if d < time.Second || d%time.Second != 0 {
 			return s, fmt.Errorf("patroni setting %v: want whole seconds, at least 1s", d)
@@ -69,31 +72,10 @@ func (s PatroniSettings) complete() (PatroniSettings, error) {
 	return s, nil
 }
 
-// A patroni is one variant of the cluster.
-type patroni struct {
-	sync  bool          // synchronous_mode
-	delay time.Duration // of what reaches the standbys
-}
-
-func patroniKinds() []kind {
-	const what = "3 x (Patroni 4 + PostgreSQL 17), 3 x etcd, HAProxy, ttl 30 s"
-	make := func(name, summary string, v patroni) kind {
-		return kind{
-			Info:  Info{Name: name, Kind: "patroni", Summary: what + "; " + summary, Objectives: leaseObjectives()},
-			start: v.start, find: v.find, down: downContainers,
-		}
-	}
-	return []kind{
-		make("patroni", "synchronous replication", patroni{sync: true}),
-		make("patroni-async", "asynchronous replication", patroni{}),
-		make("patroni-async-lag", "asynchronous replication that arrives 2 s late", patroni{delay: relayDelay}),
-	}
-}
-
 // start starts everything at once: who has to wait for whom finds out itself, as
 // after a power cut.
 func (v patroni) start(ctx context.Context, info Info, o Options) (_ *Cluster, err error) {
-	settings, err := o.Patroni.complete()
+	settings, err := v.settingsFor(o.Patroni)
 	if err != nil {
 		return nil, err
 	}
@@ -165,18 +147,42 @@ func (s *patroniStart) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	for _, c := range parts {
-		g.Go(func() error { return s.place.start(gctx, c) })
-	}
-	if err := g.Wait(); err != nil {
+	if err := s.startAll(ctx, parts); err != nil {
 		return err
 	}
 	w := &waker{url: fmt.Sprintf("http://%s:%d/config", host(s.subnet, nodeHost+1), restPort)}
 	if err := s.patroni.ready(ctx, s.place, s.o.Progress, w.again); err != nil {
 		return err
 	}
-	return w.done(ctx)
+	if err := w.done(ctx); err != nil || !s.colocated {
+		return err
+	}
+	return s.leadBeside(ctx, nodeName(1))
+}
+
+// startAll starts the parts at once; the nodes after the first later, if it is
+// to be the first primary.
+func (s *patroniStart) startAll(ctx context.Context, parts []part) error {
+	later := func(c part) bool { return s.pinned() && c.kind == partNode && c.name != nodeName(1) }
+	g, gctx := errgroup.WithContext(ctx)
+	for _, c := range parts {
+		if !later(c) {
+			g.Go(func() error { return s.place.start(gctx, c) })
+		}
+	}
+	if s.pinned() {
+		g.Go(func() error { return s.leads(gctx, nodeName(1)) })
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	g, gctx = errgroup.WithContext(ctx)
+	for _, c := range parts {
+		if later(c) {
+			g.Go(func() error { return s.place.start(gctx, c) })
+		}
+	}
+	return g.Wait()
 }
 
 // stop removes the containers first and lets go of the lifeline then, so that
@@ -200,8 +206,9 @@ var haproxyTemplate string
 // parts are all containers of the cluster but the reaper.
 func (s *patroniStart) parts() ([]part, error) {
 	var parts []part
-	for i := 1; i <= members; i++ {
-		parts = append(parts, s.etcd(i))
+	for i := 1; i <= members && !s.colocated; i++ {
+		name := fmt.Sprintf("etcd%d", i)
+		parts = append(parts, part{kind: partEtcd, name: name, addr: s.etcdAddr(i), cmd: append([]string{"etcd"}, s.etcdArgs(i)...)})
 	}
 	for i := 1; i <= members; i++ {
 		c, err := s.node(i)
@@ -214,39 +221,36 @@ func (s *patroniStart) parts() ([]part, error) {
 	return append(parts, c), err
 }
 
-func (s *patroniStart) etcd(i int) part {
-	addr := host(s.subnet, etcdHost+i)
+// etcdArgs are the arguments of a member of etcd.
+func (s *patroniStart) etcdArgs(i int) []string {
+	at := func(j, port int) string { return fmt.Sprintf("http://%s:%d", s.etcdAddr(j), port) }
 	var initial []string
 	for j := 1; j <= members; j++ {
-		initial = append(initial, fmt.Sprintf("etcd%d=http://%s:%d", j, host(s.subnet, etcdHost+j), etcdPeerPort))
+		initial = append(initial, fmt.Sprintf("etcd%d=%s", j, at(j, etcdPeerPort)))
 	}
-	client, peer := fmt.Sprintf("http://%s:%d", addr, etcdPort), fmt.Sprintf("http://%s:%d", addr, etcdPeerPort)
-	name := fmt.Sprintf("etcd%d", i)
-	return part{kind: partEtcd, name: name, addr: addr, cmd: []string{
-		"etcd", "--name", name, "--data-dir", "/var/lib/dapple/etcd",
-		"--listen-client-urls", fmt.Sprintf("http://0.0.0.0:%d", etcdPort), "--advertise-client-urls", client,
-		"--listen-peer-urls", fmt.Sprintf("http://0.0.0.0:%d", etcdPeerPort), "--initial-advertise-peer-urls", peer,
+	return []string{
+		"--name", fmt.Sprintf("etcd%d", i), "--data-dir", "/var/lib/dapple/etcd",
+		"--listen-client-urls", fmt.Sprintf("http://0.0.0.0:%d", etcdPort), "--advertise-client-urls", at(i, etcdPort),
+		"--listen-peer-urls", fmt.Sprintf("http://0.0.0.0:%d", etcdPeerPort), "--initial-advertise-peer-urls", at(i, etcdPeerPort),
 		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", "new",
 		"--initial-cluster-token", s.run, "--log-level", "warn",
-	}}
+	}
 }
 
 func (s *patroniStart) node(i int) (part, error) {
 	addr, name := host(s.subnet, nodeHost+i), nodeName(i)
 	stream := postgresPort
-	env := map[string]string{}
 	if s.delay > 0 {
 		stream = relayPort
-		env["DAPPLE_RELAY_DELAY"] = fmt.Sprint(s.delay.Seconds())
 	}
 	config, err := render("patroni.yml", patroniTemplate, map[string]any{
-		"Scope": scope, "Node": name, "Addr": addr, "EtcdHosts": strings.Join(etcdHosts(s.subnet), ", "),
+		"Scope": scope, "Node": name, "Addr": addr, "EtcdHosts": strings.Join(s.etcdHosts(s.subnet), ", "),
 		"RESTPort": restPort, "PostgresPort": postgresPort, "StreamPort": stream, "Sync": s.sync,
 		"TTL": s.settings.TTL.Seconds(), "LoopWait": s.settings.LoopWait.Seconds(), "RetryTimeout": s.settings.RetryTimeout.Seconds(),
 		"SuperPassword": s.secrets.super, "ReplPassword": s.secrets.replication, "RewindPassword": s.secrets.rewind,
 	})
 	return part{
-		kind: partNode, name: name, addr: addr, cmd: []string{"/usr/local/lib/dapple/run-node"}, env: env,
+		kind: partNode, name: name, addr: addr, cmd: []string{"/usr/local/lib/dapple/run-node"}, env: s.env(i),
 		files: map[string]string{"/etc/dapple/patroni.yml": config, appPasswordFile: s.secrets.app},
 	}, err
 }
@@ -262,6 +266,7 @@ func (s *patroniStart) haproxy() (part, error) {
 	}
 	config, err := render("haproxy.cfg", haproxyTemplate, map[string]any{
 		"Port": haproxyPrimary, "ReplicaPort": haproxyReplica, "PostgresPort": postgresPort, "RESTPort": restPort, "Nodes": nodes,
+		"PortOnly": s.portCheck,
 	})
 	return part{
 		kind: partHAProxy, name: "haproxy", addr: host(s.subnet, haproxyHost),
@@ -271,15 +276,6 @@ func (s *patroniStart) haproxy() (part, error) {
 }
 
 func nodeName(i int) string { return fmt.Sprintf("pg%d", i) }
-
-// etcdHosts are the addresses of the clients' port of etcd.
-func etcdHosts(subnet netip.Prefix) []string {
-	var hosts []string
-	for i := 1; i <= members; i++ {
-		hosts = append(hosts, fmt.Sprintf("%s:%d", host(subnet, etcdHost+i), etcdPort))
-	}
-	return hosts
-}
 
 func render(name, text string, data any) (string, error) {
 	t, err := template.New(name).Option("missingkey=error").Parse(text)

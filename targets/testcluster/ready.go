@@ -1,11 +1,8 @@
 package testcluster
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -92,20 +89,9 @@ func (v patroni) missing(ctx context.Context, client targets.Node, p *place) mis
 // PostgreSQL shows it as such a round of Patroni's loop earlier: a primary that
 // dies in between is replaced by nobody, for nobody is known to have its writes.
 func assigned(ctx context.Context, p *place) bool {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d/cluster", host(p.subnet, nodeHost+1), restPort), nil)
-	if err != nil {
-		return false
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return false // asked again
-	}
-	defer resp.Body.Close()
 	var cluster struct{ Members []struct{ Role string } }
-	if err := json.NewDecoder(resp.Body).Decode(&cluster); err != nil {
-		return false
+	if ask(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d/cluster", host(p.subnet, nodeHost+1), restPort), nil, &cluster) != nil {
+		return false // asked again
 	}
 	for _, m := range cluster.Members {
 		if m.Role == "sync_standby" || m.Role == "quorum_standby" {
@@ -151,25 +137,6 @@ func (w *waker) done(ctx context.Context) error {
 }
 
 func (w *waker) patch(ctx context.Context, value any) error {
-	body, err := json.Marshal(map[string]any{"dapple_waker": value})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPatch, w.url, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // for the error's text alone
-		return fmt.Errorf("PATCH %s: %s: %s", w.url, resp.Status, said)
-	}
-	return nil
+	var config struct{}
+	return ask(ctx, http.MethodPatch, w.url, map[string]any{"dapple_waker": value}, &config)
 }

@@ -96,7 +96,7 @@ func TestASubnetIsFreeAndItsAddressesLieInIt(t *testing.T) {
 
 // made is a patroniStart as it would be started, without an engine.
 func made(v patroni) *patroniStart {
-	s, err := PatroniSettings{}.complete()
+	s, err := v.settingsFor(PatroniSettings{})
 	if err != nil {
 		panic(err)
 	}
@@ -153,6 +153,77 @@ func TestThePartsAreConfiguredAsPromised(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestEachBadVariantIsBadInItsOneWay(t *testing.T) {
+	variants := map[string]kind{}
+	for _, k := range patroniKinds() {
+		variants[k.Name] = k
+	}
+	for name, want := range map[string]string{
+		"patroni-colocated":     "etcd on the same nodes",
+		"patroni-liar":          "whether the port is open",
+		"patroni-rogue":         "outside Patroni",
+		"patroni-shorttimeouts": "cancelled on the server",
+		"patroni-ttl5":          "ttl 5 s",
+		"patroni-ttl600":        "ttl 600 s",
+	} {
+		if !strings.Contains(variants[name].Summary, want) {
+			t.Errorf("%s says %q, want %q in it", name, variants[name].Summary, want)
+		}
+	}
+	for _, c := range []struct {
+		name      string
+		v         patroni
+		part      string
+		has, lack []string
+	}{
+		{"outside", patroni{outside: true}, "pg2", []string{"DAPPLE_OUTSIDE=yes"}, []string{"DAPPLE_ETCD", "DAPPLE_CANCEL_AFTER"}},
+		{"cancel", patroni{cancel: 1500 * time.Millisecond}, "pg2", []string{"DAPPLE_CANCEL_AFTER=1.5"}, []string{"DAPPLE_OUTSIDE"}},
+		{"colocated", patroni{colocated: true}, "pg2", []string{"DAPPLE_ETCD=--name etcd2 ", "http://10.213.1.12:2380", "hosts: [10.213.1.11:2379, 10.213.1.12:2379, 10.213.1.13:2379]"}, nil},
+		{"ttl 5", patroni{declared: ttl(5 * time.Second)}, "pg1", []string{"ttl: 5\n", "loop_wait: 10\n", "retry_timeout: 10\n"}, nil},
+		{"port", patroni{portCheck: true}, "haproxy", []string{"server pg1 10.213.1.11:5432 maxconn 200 check\n", "server pg2 10.213.1.12:5432 maxconn 200 check backup\n"}, []string{"uri /primary"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { partHas(t, c.v, c.part, c.has, c.lack) })
+	}
+}
+
+func partHas(t *testing.T, v patroni, name string, has, lack []string) {
+	parts, err := made(v).parts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
+	if i < 0 {
+		t.Fatalf("there is no part %s", name)
+	}
+	var text strings.Builder
+	for k, x := range parts[i].env {
+		text.WriteString(k + "=" + x + "\n")
+	}
+	for _, x := range parts[i].files {
+		text.WriteString(x)
+	}
+	for _, want := range has {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%s lacks %q:\n%s", name, want, text.String())
+		}
+	}
+	for _, not := range lack {
+		if strings.Contains(text.String(), not) {
+			t.Errorf("%s has %q", name, not)
+		}
+	}
+}
+
+func TestAVariantWithItsOwnLeaseTakesNoOther(t *testing.T) {
+	v := patroni{declared: ttl(5 * time.Second)}
+	if s, err := v.settingsFor(PatroniSettings{}); err != nil || s.TTL != 5*time.Second {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, err := v.settingsFor(PatroniSettings{TTL: time.Minute}); err == nil {
+		t.Error("another ttl is taken")
 	}
 }
 
