@@ -41,6 +41,9 @@ type Plan struct {
 	// another one runs on the system), and holds that off until release.
 	Ready func(ctx context.Context) (release func() error, err error)
 
+	// Commands allows commands that the scenario or the system file names to be run.
+	Commands bool
+
 	Objectives scenarios.Objectives
 	Phase      scenarios.Phase
 	Seed       int64

@@ -47,6 +47,9 @@ type Aim struct {
 	// Drill is the id of the run, for the names of what is made on the nodes; ""
 	// outside of a drill.
 	Drill string
+	// Commands says that commands which a file of the operator's names may be run:
+	// only he can say so (--allow-commands).
+	Commands bool
 }
 
 // An Injector makes one kind of fault, and takes it back.
@@ -119,6 +122,9 @@ type Kind struct {
 	Name    string
 	Summary string // one line, for "dapple doctor" and the reference
 	Layers  string // which layers of ending hold it, see docs (safety): "3 guard, 4 journal"
+	// Commands says that it runs commands which the scenario names: see
+	// Aim.Commands.
+	Commands bool
 	// Params is a pointer to the zero value of what may stand under "with", for
 	// the JSON Schema.
 	Params any

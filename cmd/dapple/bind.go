@@ -65,6 +65,9 @@ func (b *bound) bind(ctx context.Context, f drillFlags, files drillFiles) error 
 	if err != nil {
 		return err
 	}
+	if err := files.commands(f.commands); err != nil {
+		return refuse(err)
+	}
 	system, data, nodes, err := b.system(ctx, files)
 	if err != nil {
 		return err
@@ -79,7 +82,7 @@ func (b *bound) bind(ctx context.Context, f drillFlags, files drillFiles) error 
 		Nodes:      nodes,
 		Objectives: scenarios.Tighten(system.Objectives, files.scenario.Objectives),
 		Phase:      scenarios.Phase(f.phase), Seed: f.seed, Operator: operator(), Version: buildVersion(),
-		FreshPeriod: ledger.DefaultFreshPeriod, Log: log,
+		Commands: f.commands, FreshPeriod: ledger.DefaultFreshPeriod, Log: log,
 	}
 	b.plan = p
 	if p.Seed == 0 {

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/dapple-drills/dapple/drills/journal"
 	"github.com/dapple-drills/dapple/internal/diag"
+	"github.com/dapple-drills/dapple/internal/trust"
 	"github.com/dapple-drills/dapple/scenarios"
 	"github.com/dapple-drills/dapple/scenarios/library"
 	"github.com/dapple-drills/dapple/targets/testcluster"
@@ -28,6 +30,7 @@ type drillFiles struct {
 	scenario     *scenarios.Scenario
 	scenarioName string
 	scenarioData []byte
+	foreign      error             // why the scenario is not the operator's own file; nil if it is
 	system       *scenarios.System // nil for a built-in cluster
 	systemData   []byte
 	cluster      string // the built-in cluster's name, or ""
@@ -39,11 +42,11 @@ func loadFiles(f drillFlags) (drillFiles, error) {
 		return drillFiles{}, usage(fmt.Errorf("--trials %d: at least one", f.trials))
 	}
 	d, serr := loadSystem(f.on)
-	data, err := readScenario(f.scenario)
+	data, foreign, err := readScenario(f.scenario)
 	if err != nil {
 		return d, usage(errors.Join(err, serr))
 	}
-	d.scenarioName, d.scenarioData = f.scenario, data
+	d.scenarioName, d.scenarioData, d.foreign = f.scenario, data, foreign
 	d.scenario, err = scenarios.ParseScenario(f.scenario, data, vocabulary())
 	if err := errors.Join(err, serr); err != nil {
 		return d, usage(err)
@@ -87,14 +90,30 @@ func loadSystem(on string) (d drillFiles, err error) {
 }
 
 // readScenario reads a scenario file, or, if there is none of that name, the one
-// of the library that is built in.
-func readScenario(name string) ([]byte, error) {
-	data, err := os.ReadFile(name)
+// of the library that is built in. foreign is why it is not a file of the
+// operator's own, of which commands may be run.
+func readScenario(name string) (data []byte, foreign, err error) {
+	data, foreign, err = readFile(name)
 	if err == nil || !errors.Is(err, fs.ErrNotExist) {
-		return data, err
+		return data, foreign, err
 	}
 	_, data, err = library.Find(name)
-	return data, err
+	return data, diag.Hint(fmt.Errorf("%s is built into dapple: %w", name, trust.ErrForeign), "write a file of your own"), err
+}
+
+// readFile reads a file and judges whose it is, by one and the same descriptor.
+func readFile(name string) (data []byte, foreign, err error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err = io.ReadAll(f)
+	return data, trust.File(name, info), err
 }
 
 // runID is a new run's id: sortable by time, unique.
@@ -105,7 +124,7 @@ func runID() string {
 // homeDir is $DAPPLE_HOME, or its default.
 func homeDir() (string, error) { return journal.Home() }
 
-func checkCmd(io stdio) *cobra.Command {
+func checkCmd(out stdio) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE…",
 		Short: "Check scenario and system files: every problem, with its place; touches nothing",
@@ -115,12 +134,12 @@ func checkCmd(io stdio) *cobra.Command {
 			for _, name := range args {
 				if err := checkFile(name); err != nil {
 					bad++
-					if err := diag.Write(io.out, err); err != nil {
+					if err := diag.Write(out.out, err); err != nil {
 						return err
 					}
 					continue
 				}
-				fmt.Fprintf(io.out, "%s: ok\n", name)
+				fmt.Fprintf(out.out, "%s: ok\n", name)
 			}
 			if bad > 0 {
 				return exit(exitUsage)
@@ -131,7 +150,7 @@ func checkCmd(io stdio) *cobra.Command {
 }
 
 func checkFile(name string) error {
-	data, err := readScenario(name)
+	data, _, err := readScenario(name)
 	if err != nil {
 		return err
 	}
@@ -139,7 +158,7 @@ func checkFile(name string) error {
 	return err
 }
 
-func schemaCmd(io stdio) *cobra.Command {
+func schemaCmd(out stdio) *cobra.Command {
 	return &cobra.Command{
 		Use:       "schema [scenario|system]",
 		Short:     "Print the JSON Schema of a file, for editors",
@@ -154,7 +173,7 @@ func schemaCmd(io stdio) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(io.out, "%s\n", data)
+			_, err = fmt.Fprintf(out.out, "%s\n", data)
 			return err
 		},
 	}

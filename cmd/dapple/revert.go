@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dapple-drills/dapple/drills/journal"
 	"github.com/dapple-drills/dapple/injectors/agent"
 	"github.com/dapple-drills/dapple/internal/diag"
 )
@@ -25,6 +26,9 @@ removes it.`,
 			if err != nil {
 				return err
 			}
+			if err := sayCommands(io, home); err != nil {
+				return diag.Code(err, exitLeft)
+			}
 			rep, err := agent.RevertAll(c.Context(), agent.RevertOptions{Config: agentConfig(home), Force: all})
 			printReverted(io, rep)
 			if err := errors.Join(err, rep.Err()); err != nil {
@@ -35,6 +39,26 @@ removes it.`,
 	}
 	c.Flags().BoolVar(&all, "all", false, "also those that a running drill holds")
 	return c
+}
+
+// sayCommands says, before they are run, which commands of the operator's take
+// back what is left.
+func sayCommands(io stdio, home string) error {
+	left, err := agent.Outstanding(home)
+	if err != nil {
+		return err
+	}
+	for _, r := range left {
+		kind, err := injectorOf(r.Fault.Kind)
+		if err != nil || !kind.Commands {
+			continue // one that is not known is reported by the revert itself
+		}
+		if err := ownJournal(journal.Dir(home)); err != nil {
+			return err
+		}
+		fmt.Fprintf(io.out, "%s: will run: %s\n", r.Fault.Node, r.Fault.Undo)
+	}
+	return nil
 }
 
 func printReverted(io stdio, rep agent.Report) {

@@ -28,6 +28,7 @@ type drillFlags struct {
 	out      string
 	formats  []string
 	seed     int64
+	commands bool // commands that the files name may be run
 	asJSON   bool
 }
 
@@ -61,6 +62,7 @@ func addDrillFlags(c *cobra.Command, f *drillFlags) {
 	c.Flags().StringVar(&f.on, "on", "", "the system: a system file, or cluster:NAME")
 	c.Flags().IntVar(&f.trials, "trials", 0, "how many trials (default: the scenario's)")
 	c.Flags().StringVar(&f.phase, "phase", "", "where in the system's heartbeat cycle the fault lands: random, worst or best")
+	c.Flags().BoolVar(&f.commands, "allow-commands", false, "run commands that the scenario or the system file names; the file must be your own")
 	c.Flags().Int64Var(&f.seed, "seed", 0, "reproduces what is chosen at random (default: a new one, kept in the record)")
 }
 

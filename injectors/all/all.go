@@ -4,6 +4,7 @@ package all
 
 import (
 	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/injectors/command"
 	"github.com/dapple-drills/dapple/injectors/diskfill"
 	"github.com/dapple-drills/dapple/injectors/kill"
 	"github.com/dapple-drills/dapple/injectors/noop"
@@ -14,6 +15,7 @@ import (
 // Kinds are all faults, by name.
 func Kinds() []injectors.Kind {
 	return []injectors.Kind{
+		command.Kind(),
 		diskfill.Kind(),
 		kill.Kind(),
 		noop.Kind(),

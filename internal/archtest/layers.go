@@ -26,6 +26,7 @@ func Layers() []Layer {
 
 		{"injectors", []string{"targets"}, "a fault knows machines, not probes or scenarios"},
 		{"injectors/*", []string{"injectors", "targets", "internal/kernel", "internal/mounts", "internal/procs"}, "never another injector"},
+		{"injectors/command", []string{"injectors", "targets", "internal/kernel", "internal/trust"}, "what is run must be the operator's own"},
 		{"injectors/partition", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers", "internal/sock"}, "a cut is a table in the kernel"},
 		{"injectors/netem", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers"}, "so is what holds packets back"},
 		{"injectors/agent", []string{"injectors", "targets", "drills/journal", "internal/..."}, "runs where the nodes are"},
