@@ -14,6 +14,7 @@ import (
 	"go/token"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -126,11 +127,10 @@ func ours(importPath string) (dir string, ok bool) {
 	return strings.CutPrefix(importPath, Module+"/")
 }
 
-// testSupport says whether a package is there for tests alone, so that what only
-// tests may do, it may do too.
+// testSupport says whether a package is there for tests alone, or below one that
+// is, so that what only tests may do, it may do too.
 func testSupport(dir string) bool {
-	base := path.Base(dir)
-	return base == "testenv" || strings.HasSuffix(base, "test")
+	return slices.ContainsFunc(strings.Split(dir, "/"), func(name string) bool { return name == "testenv" || strings.HasSuffix(name, "test") })
 }
 
 // matches says whether a package is meant by a pattern: itself, "x/*" for those
