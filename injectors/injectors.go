@@ -137,6 +137,17 @@ type Kind struct {
 	// Reopen makes an injector that can Effect and Revert any Fault of this
 	// kind: all that it needs is in the Fault.
 	Reopen func() Injector
+	// Needs are what a node must let be done to it; none are met by every node.
+	Needs []Need
+	// Here tries, in a place of its own that nobody else sees, whether this kernel
+	// and the rights of this process can carry the fault in its usual form: with
+	// the very calls that Inject will use, so that it cannot say yes where Inject
+	// fails. nil is yes. An error that wraps targets.ErrUnsupported is no, with
+	// what was tried, what came of it, and the way to get it (diag.Hint); any other
+	// means that it could not be told. It leaves nothing behind and takes at most
+	// a second. "dapple doctor" asks it, Plan should refuse with it, and tests may
+	// skip by it (testenv.Need). It may be missing where there is nothing to try.
+	Here func(ctx context.Context) error
 }
 
 // Typed is what an injector's author writes: an Injector whose state is a Go

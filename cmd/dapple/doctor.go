@@ -15,7 +15,6 @@ import (
 	"github.com/dapple-drills/dapple/drills"
 	"github.com/dapple-drills/dapple/drills/journal"
 	"github.com/dapple-drills/dapple/injectors/agent"
-	allinjectors "github.com/dapple-drills/dapple/injectors/all"
 	"github.com/dapple-drills/dapple/internal/diag"
 	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/probes"
@@ -102,11 +101,7 @@ func examinations() []examination {
 		{"sessions from inside a node", examineCaps(kernel.CapSysAdmin)},
 		{"target docker", examineDocker},
 	}
-	for _, k := range allinjectors.Kinds() {
-		all = append(all, examination{"fault " + k.Name, func(context.Context) (string, error) {
-			return fmt.Sprintf("%s; ended by: %s", k.Summary, k.Layers), nil
-		}})
-	}
+	all = append(all, faultExaminations()...)
 	for _, k := range allprobes.Kinds() {
 		all = append(all, examination{"system " + k.Name, func(context.Context) (string, error) { return k.Summary, nil }})
 	}

@@ -15,6 +15,8 @@ type kernelDisk struct{}
 
 var errNoDisk = fmt.Errorf("filling disks needs Linux, this is %s: %w", runtime.GOOS, targets.ErrUnsupported)
 
+func here(context.Context) error { return errNoDisk }
+
 func (kernelDisk) look(context.Context, targets.Node, string) (space, error) {
 	return space{}, errNoDisk
 }

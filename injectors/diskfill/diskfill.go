@@ -53,6 +53,8 @@ func Kind() injectors.Kind {
 			return ""
 		},
 		Reopen: func() injectors.Injector { return injectors.Of(kind, newFiller(Params{})) },
+		Needs:  []injectors.Need{injectors.NeedProcesses},
+		Here:   here,
 	}
 }
 

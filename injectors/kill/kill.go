@@ -48,6 +48,8 @@ func Kind() injectors.Kind {
 		},
 		Excludes: excludes,
 		Reopen:   func() injectors.Injector { return injectors.Of(kind, newKiller(Params{})) },
+		Needs:    []injectors.Need{injectors.NeedProcesses},
+		Here:     procs.Here,
 	}
 }
 

@@ -52,6 +52,11 @@ func Kind() injectors.Kind {
 		},
 		Excludes: func(string) string { return "" },
 		Reopen:   func() injectors.Injector { return injectors.Of(kind, newCutter(defaults(), kernelGround{})) },
+		Needs:    []injectors.Need{injectors.NeedNetNS},
+		Here: func(ctx context.Context) error {
+			can, err := kernelGround{}.Able(ctx)
+			return errors.Join(err, can.Cut)
+		},
 	}
 }
 

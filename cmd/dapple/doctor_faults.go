@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/dapple-drills/dapple/injectors"
+	allinjectors "github.com/dapple-drills/dapple/injectors/all"
+	"github.com/dapple-drills/dapple/targets"
+	"github.com/dapple-drills/dapple/targets/docker"
+	"github.com/dapple-drills/dapple/targets/netns"
+	"github.com/dapple-drills/dapple/targets/process"
+)
+
+// A place is a kind of node, by a value that is asked for its type alone.
+type place struct {
+	name string
+	node targets.Node
+}
+
+// places are the kinds of node, by the names of their openers.
+func places() []place {
+	return []place{
+		{docker.Kind, (*docker.Node)(nil)},
+		{netns.Kind, (*netns.Node)(nil)},
+		{process.Kind, (*process.Node)(nil)},
+	}
+}
+
+// faultExaminations try every fault of the catalogue as far as it can be tried
+// without a node.
+func faultExaminations() []examination {
+	var all []examination
+	for _, k := range allinjectors.Kinds() {
+		all = append(all, examination{"fault " + k.Name, func(ctx context.Context) (string, error) {
+			if k.Here != nil {
+				if err := k.Here(ctx); err != nil {
+					return "", err
+				}
+			}
+			return carriers(k) + "; ended by: " + k.Layers, nil
+		}})
+	}
+	return all
+}
+
+// carriers says on which kinds of node the fault can land, and why not on others.
+func carriers(k injectors.Kind) string {
+	var can, cannot []string
+	for _, p := range places() {
+		if k.Carries(p.node) == nil {
+			can = append(can, p.name)
+		} else {
+			cannot = append(cannot, p.name)
+		}
+	}
+	says := "on nodes of kind " + strings.Join(can, ", ")
+	if len(cannot) > 0 {
+		says += fmt.Sprintf(" (not %s: %s)", strings.Join(cannot, ", "), needs(k))
+	}
+	return says
+}
+
+func needs(k injectors.Kind) string {
+	var list []string
+	for _, n := range k.Needs {
+		list = append(list, string(n))
+	}
+	return "needed is that " + strings.Join(list, " and ")
+}
