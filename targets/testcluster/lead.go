@@ -11,16 +11,15 @@ import (
 	"time"
 )
 
-// leads waits until Patroni on the node says that it is the primary.
-func (s *patroniStart) leads(ctx context.Context, node string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%s is no primary after %v", node, startTimeout))
+// firstLeads waits until Patroni on the first node says that it is the primary.
+func (s *patroniStart) firstLeads(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("%s is no primary after %v", nodeName(1), startTimeout))
 	defer cancel()
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
-	s.o.Progress("waiting: " + node + " is to be the primary")
+	s.o.Progress("waiting: " + nodeName(1) + " is to be the primary")
 	for {
-		var answer struct{ Role string }
-		if ask(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d/primary", host(s.subnet, nodeHost+1), restPort), nil, &answer) == nil {
+		if s.isPrimary(ctx, 1) == nil {
 			return nil
 		}
 		select {
@@ -31,9 +30,15 @@ func (s *patroniStart) leads(ctx context.Context, node string) error {
 	}
 }
 
-// leadBeside makes the member of etcd on the first node the leader of etcd, if it
-// is not.
-func (s *patroniStart) leadBeside(ctx context.Context, node string) error {
+// isPrimary asks Patroni on a node.
+func (s *patroniStart) isPrimary(ctx context.Context, i int) error {
+	var answer struct{ Role string }
+	return ask(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d/primary", host(s.subnet, nodeHost+i), restPort), nil, &answer)
+}
+
+// leadBeside makes the member of etcd on the primary's node the leader of etcd, if
+// it is not.
+func (s *patroniStart) leadBeside(ctx context.Context) error {
 	var errs []error
 	// The transfer is asked of the leader: nobody else can. Who that is may change
 	// between the question and the request.
@@ -44,7 +49,7 @@ func (s *patroniStart) leadBeside(ctx context.Context, node string) error {
 		}
 		errs = append(errs, err)
 	}
-	return fmt.Errorf("moving etcd's leader to %s: %w", node, errors.Join(errs...))
+	return fmt.Errorf("moving etcd's leader to the primary's node: %w", errors.Join(errs...))
 }
 
 // moveLead uses etcd's JSON gateway (etcd, "api_grpc_gateway").
@@ -56,26 +61,29 @@ func (s *patroniStart) moveLead(ctx context.Context) error {
 		Leader string `json:"leader"`
 	}
 	at := map[string]string{} // member → where it answers
-	var first status
+	var beside *status
 	for i, h := range s.etcdHosts(s.subnet) {
 		var st status
 		if err := ask(ctx, http.MethodPost, "http://"+h+"/v3/maintenance/status", struct{}{}, &st); err != nil {
 			return err
 		}
 		at[st.Header.Member] = h
-		if i == 0 {
-			first = st
+		if s.isPrimary(ctx, i+1) == nil {
+			beside = &st
 		}
 	}
-	if first.Leader == first.Header.Member {
+	if beside == nil {
+		return errors.New("no node is the primary")
+	}
+	if beside.Leader == beside.Header.Member {
 		return nil
 	}
-	leader, ok := at[first.Leader]
+	leader, ok := at[beside.Leader]
 	if !ok {
-		return fmt.Errorf("etcd names the leader %s, which is none of its members", first.Leader)
+		return fmt.Errorf("etcd names the leader %s, which is none of its members", beside.Leader)
 	}
 	var none struct{}
-	return ask(ctx, http.MethodPost, "http://"+leader+"/v3/maintenance/transfer-leadership", map[string]string{"targetID": first.Header.Member}, &none)
+	return ask(ctx, http.MethodPost, "http://"+leader+"/v3/maintenance/transfer-leadership", map[string]string{"targetID": beside.Header.Member}, &none)
 }
 
 // ask sends one request and reads the answer of a success.

@@ -157,21 +157,21 @@ func (s *patroniStart) all(ctx context.Context) error {
 	if err := w.done(ctx); err != nil || !s.colocated {
 		return err
 	}
-	return s.leadBeside(ctx, nodeName(1))
+	return s.leadBeside(ctx)
 }
 
 // startAll starts the parts at once; the nodes after the first later, if it is
 // to be the first primary.
 func (s *patroniStart) startAll(ctx context.Context, parts []part) error {
-	later := func(c part) bool { return s.pinned() && c.kind == partNode && c.name != nodeName(1) }
+	later := func(c part) bool { return s.portCheck && c.kind == partNode && c.name != nodeName(1) }
 	g, gctx := errgroup.WithContext(ctx)
 	for _, c := range parts {
 		if !later(c) {
 			g.Go(func() error { return s.place.start(gctx, c) })
 		}
 	}
-	if s.pinned() {
-		g.Go(func() error { return s.leads(gctx, nodeName(1)) })
+	if s.portCheck {
+		g.Go(func() error { return s.firstLeads(gctx) })
 	}
 	if err := g.Wait(); err != nil {
 		return err

@@ -16,8 +16,8 @@ type patroni struct {
 	// declared is what Patroni's configuration says, also what Patroni bends; zero
 	// is what Options ask for.
 	declared PatroniSettings
-	// colocated: each node holds a member of etcd too, and the first primary's
-	// holds its leader.
+	// colocated: each node holds a member of etcd too, and that of the first
+	// primary is etcd's leader.
 	colocated bool
 	// outside: something that knows nothing of Patroni starts PostgreSQL with its
 	// node, and again whenever it ends.
@@ -25,7 +25,8 @@ type patroni struct {
 	// cancel: what a client writes is cancelled on the server when it takes longer.
 	cancel time.Duration
 	// portCheck: HAProxy asks only whether PostgreSQL's port is open, and prefers
-	// the first node, as where no agent can be asked who is primary.
+	// the first node, which is the first primary: as where nobody can be asked who
+	// is.
 	portCheck bool
 }
 
@@ -77,9 +78,6 @@ func (v patroni) settingsFor(asked PatroniSettings) (PatroniSettings, error) {
 	}
 	return v.declared, nil
 }
-
-// pinned says that the first node has to be the first primary.
-func (v patroni) pinned() bool { return v.colocated || v.portCheck }
 
 // etcdBase is the last part of the address before that of etcd's first member.
 func (v patroni) etcdBase() int {
