@@ -3,7 +3,7 @@
 # vet, test and build share their cache with cgo off; the race detector needs it on.
 export CGO_ENABLED = 0
 
-.PHONY: build test check bench fuzz
+.PHONY: build test check bench fuzz proof
 
 build: ## bin/dapple
 	go build -trimpath -o bin/dapple ./cmd/dapple
@@ -21,6 +21,9 @@ check: bin/staticcheck ## format, vet, staticcheck, layering: needs only Go
 
 bench: ## the figures that the docs quote: ratios measured in one run
 	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+
+proof: build ## hours: drills every known-bad cluster and its sound twin; PROOF="-rows 6,15 -n 3"
+	go test -tags proof -timeout 24h -v -run TestEveryTwin ./internal/proof -args $(PROOF)
 
 fuzz: ## every fuzz target for 20 s
 	.ci/fuzz 20s

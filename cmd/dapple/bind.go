@@ -208,7 +208,7 @@ func (b *bound) probes() error {
 		}
 		p.Probes = append(p.Probes, members.New(m, names))
 	}
-	if template := firstOf(p.Target.Health.HTTP, p.Target.Health.TCP); template != "" {
+	if template := healthOf(p.Target.Health); template != "" {
 		h, err := health.New(template, p.Nodes)
 		if err != nil {
 			return usage(fmt.Errorf("health: %w", err))
@@ -216,6 +216,14 @@ func (b *bound) probes() error {
 		p.Probes = append(p.Probes, h)
 	}
 	return nil
+}
+
+// healthOf is the check as package health reads it.
+func healthOf(h scenarios.Health) string {
+	if h.TCP != "" {
+		return "tcp://" + h.TCP
+	}
+	return h.HTTP
 }
 
 // places says where the run, its ledger and its faults are kept.

@@ -55,6 +55,7 @@ func Layers() []Layer {
 		{"internal/sock", []string{"targets", "internal/kernel"}, "likewise"},
 		{"internal/procs", []string{"targets", "internal/kernel"}, "it chooses among the processes of nodes"},
 		{"internal/vmtest/...", []string{"internal/testenv", "internal/vmtest/..."}, "it runs any package's tests, and knows none"},
+		{"internal/proof", []string{"drills", "drills/verdict"}, "it reads what the records of drills say"},
 		{"internal/*", []string{"internal/..."}, "used by all, knows none of them"},
 		{"cmd/dapple", []string{"..."}, "the only place that chooses"},
 	}

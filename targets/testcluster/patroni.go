@@ -250,7 +250,7 @@ func (s *patroniStart) node(i int) (part, error) {
 		"SuperPassword": s.secrets.super, "ReplPassword": s.secrets.replication, "RewindPassword": s.secrets.rewind,
 	})
 	return part{
-		kind: partNode, name: name, addr: addr, cmd: []string{"/usr/local/lib/dapple/run-node"}, env: s.env(i),
+		kind: partNode, name: name, addr: addr, cmd: []string{"/usr/local/lib/dapple/run-node"}, env: s.env(i), tmpfs: s.tmpfs(),
 		files: map[string]string{"/etc/dapple/patroni.yml": config, appPasswordFile: s.secrets.app},
 	}, err
 }

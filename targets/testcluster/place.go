@@ -135,6 +135,7 @@ type part struct {
 	cmd   []string
 	env   map[string]string
 	files map[string]string // path → content
+	tmpfs map[string]string // path → options
 }
 
 // start starts a container with a fixed address, no restart policy, and nothing
@@ -155,6 +156,7 @@ func (p *place) start(ctx context.Context, c part) error {
 		testcontainers.WithConfigModifier(func(k *mobycontainer.Config) { k.Hostname = c.name }),
 		testcontainers.WithHostConfigModifier(func(h *mobycontainer.HostConfig) {
 			h.RestartPolicy = mobycontainer.RestartPolicy{Name: mobycontainer.RestartPolicyDisabled}
+			h.Tmpfs = c.tmpfs
 			h.ShmSize = 256 << 20 // bytes; Docker's 64 MiB is too little for PostgreSQL's parallel queries
 		}),
 		testcontainers.WithEndpointSettingsModifier(func(s map[string]*mobynetwork.EndpointSettings) {

@@ -163,7 +163,9 @@ func TestEachBadVariantIsBadInItsOneWay(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"patroni-colocated":     "etcd on the same nodes",
+		"patroni-diskguard":     "hands the role on",
 		"patroni-liar":          "whether the port is open",
+		"patroni-smalldisk":     "small disk",
 		"patroni-rogue":         "outside Patroni",
 		"patroni-shorttimeouts": "cancelled on the server",
 		"patroni-ttl5":          "ttl 5 s",
@@ -179,6 +181,8 @@ func TestEachBadVariantIsBadInItsOneWay(t *testing.T) {
 		part      string
 		has, lack []string
 	}{
+		{"guard", patroni{guard: true}, "pg2", []string{"DAPPLE_DISK_GUARD=yes"}, nil},
+		{"disk", patroni{disk: 4096}, "pg2", []string{"/var/lib/dapple size=4096"}, []string{"DAPPLE_DISK_GUARD"}},
 		{"outside", patroni{outside: true}, "pg2", []string{"DAPPLE_OUTSIDE=yes"}, []string{"DAPPLE_ETCD", "DAPPLE_CANCEL_AFTER"}},
 		{"cancel", patroni{cancel: 1500 * time.Millisecond}, "pg2", []string{"DAPPLE_CANCEL_AFTER=1.5"}, []string{"DAPPLE_OUTSIDE"}},
 		{"colocated", patroni{colocated: true}, "pg2", []string{"DAPPLE_ETCD=--name etcd2 ", "http://10.213.1.12:2380", "hosts: [10.213.1.11:2379, 10.213.1.12:2379, 10.213.1.13:2379]"}, nil},
@@ -201,6 +205,9 @@ func partHas(t *testing.T, v patroni, name string, has, lack []string) {
 	var text strings.Builder
 	for k, x := range parts[i].env {
 		text.WriteString(k + "=" + x + "\n")
+	}
+	for path, options := range parts[i].tmpfs {
+		text.WriteString(path + " " + options + "\n")
 	}
 	for _, x := range parts[i].files {
 		text.WriteString(x)

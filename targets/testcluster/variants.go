@@ -28,10 +28,20 @@ type patroni struct {
 	// the first node, which is the first primary: as where nobody can be asked who
 	// is.
 	portCheck bool
+	// disk is how large the volume is on which a node has its data and its WAL, in
+	// memory, so that it can be filled up; 0 is the engine's own disk, which cannot.
+	disk int64
+	// guard: a node whose disk is full hands the primary role on.
+	guard bool
 }
 
-// patroniKinds is the table of the variants. The first is sound. Each other one is
-// known to be bad in one way, by which a drill proves that it would find that.
+// smallDisk has room for a new cluster (40 MB) and the WAL that is kept for
+// standbys (wal_keep_size, 256 MB), and is full in no time.
+const smallDisk = 512 << 20
+
+// patroniKinds is the table of the variants. patroni is sound, and so is
+// patroni-diskguard. Each other one is known to be bad in one way, by which a drill
+// proves that it would find that.
 func patroniKinds() []kind {
 	var kinds []kind
 	for _, x := range []struct {
@@ -42,9 +52,11 @@ func patroniKinds() []kind {
 		{"patroni-async", "asynchronous replication", patroni{}},
 		{"patroni-async-lag", "asynchronous replication that arrives 2 s late", patroni{delay: relayDelay}},
 		{"patroni-colocated", "as patroni, with etcd on the same nodes and its leader beside the primary", patroni{sync: true, colocated: true}},
+		{"patroni-diskguard", "as patroni, on a small disk of its own; a node whose disk is full hands the role on", patroni{sync: true, disk: smallDisk, guard: true}},
 		{"patroni-liar", "as patroni, with a HAProxy that asks only whether the port is open", patroni{sync: true, portCheck: true}},
 		{"patroni-rogue", "asynchronous replication; PostgreSQL is started with its node by something outside Patroni", patroni{outside: true}},
 		{"patroni-shorttimeouts", "as patroni, with writes cancelled on the server after 1 s", patroni{sync: true, cancel: time.Second}},
+		{"patroni-smalldisk", "as patroni, on a small disk of its own", patroni{sync: true, disk: smallDisk}},
 		{"patroni-ttl5", "as patroni, with a declared ttl of 5 s, which Patroni raises", patroni{sync: true, declared: ttl(5 * time.Second)}},
 		{"patroni-ttl600", "as patroni, with a ttl of 10 minutes", patroni{sync: true, declared: ttl(10 * time.Minute)}},
 	} {
@@ -108,6 +120,9 @@ func (s *patroniStart) env(i int) map[string]string {
 	if s.colocated {
 		env["DAPPLE_ETCD"] = strings.Join(s.etcdArgs(i), " ")
 	}
+	if s.guard {
+		env["DAPPLE_DISK_GUARD"] = "yes"
+	}
 	if s.outside {
 		env["DAPPLE_OUTSIDE"] = "yes"
 	}
@@ -115,4 +130,13 @@ func (s *patroniStart) env(i int) map[string]string {
 		env["DAPPLE_CANCEL_AFTER"] = seconds(s.cancel)
 	}
 	return env
+}
+
+// tmpfs are the volumes of a node that are in memory, with their options
+// (tmpfs(5)). PostgreSQL's own directory in it has the mode that it asks for.
+func (s *patroniStart) tmpfs() map[string]string {
+	if s.disk == 0 {
+		return nil
+	}
+	return map[string]string{"/var/lib/dapple": fmt.Sprintf("size=%d,mode=1777", s.disk)}
 }
