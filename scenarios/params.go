@@ -42,6 +42,30 @@ func NewParams(v any) (Params, error) {
 	return Params{node: node}, nil
 }
 
+// Text is the parameters as they may stand in a file, for another process of this
+// program: see ParseParams.
+func (p Params) Text() (string, error) {
+	data, err := yaml.Dump(p)
+	if err != nil {
+		return "", fmt.Errorf("write parameters as YAML: %w", err)
+	}
+	return string(data), nil
+}
+
+// ParseParams reads what Text wrote.
+func ParseParams(text string) (Params, error) {
+	r := &reader{src: newSource("", []byte(text))}
+	node := r.parse([]byte(text))
+	if err := r.err(); err != nil {
+		return Params{}, fmt.Errorf("read parameters: %w", err)
+	}
+	if node.Kind != yaml.MappingNode {
+		return Params{}, errors.New("read parameters: want a map")
+	}
+	forget(node)
+	return Params{node: node}, nil
+}
+
 // forget removes the places from a tree that is in no file.
 func forget(n *yaml.Node) {
 	n.Line, n.Column = 0, 0

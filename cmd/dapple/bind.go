@@ -35,6 +35,7 @@ type bound struct {
 	g    *globals
 	io   stdio
 	plan *drills.Plan
+	at   *station // where agents run
 	// extra is what a built-in cluster tells of itself besides its settings.
 	extra map[string]string
 	ends  []func(context.Context) error // newest last
@@ -91,6 +92,14 @@ func (b *bound) bind(ctx context.Context, f drillFlags, files drillFiles) error 
 	if err := b.steps(); err != nil {
 		return usage(err)
 	}
+	if err := b.choose(ctx, nodes); err != nil {
+		return refuse(err)
+	}
+	for i := range p.Steps {
+		if err := b.at.plans(ctx, &p.Steps[i]); err != nil {
+			return refuse(err)
+		}
+	}
 	if err := b.open(ctx); err != nil {
 		return err
 	}
@@ -113,6 +122,15 @@ func (b *bound) system(ctx context.Context, files drillFiles) (*scenarios.System
 		return nil, nil, nil, refuse(err)
 	}
 	return files.system, files.systemData, nodes, nil
+}
+
+// choose finds the place of the agents, and has the nodes use it.
+func (b *bound) choose(ctx context.Context, nodes []targets.Node) (err error) {
+	if b.at, err = choose(ctx, b.g, b.io, kindsOf(nodes)); err != nil {
+		return err
+	}
+	b.ends = append(b.ends, b.at.end)
+	return b.at.lend(ctx, nodes)
 }
 
 func openNodes(ctx context.Context, n scenarios.Nodes) ([]targets.Node, error) {
@@ -227,16 +245,8 @@ func healthOf(h scenarios.Health) string {
 }
 
 // places says where the run, its ledger and its faults are kept.
-func (b *bound) places() error {
-	p := b.plan
-	home, err := homeDir()
-	if err != nil {
-		return err
-	}
-	exe, err := self()
-	if err != nil {
-		return err
-	}
+func (b *bound) places() (err error) {
+	p, home := b.plan, b.at.home
 	if p.PrevSHA256, err = history.Latest(filepath.Join(home, "runs")); err != nil {
 		return err
 	}
@@ -244,12 +254,8 @@ func (b *bound) places() error {
 		return ledger.New(b.ledger(trial, base)), nil
 	}
 	p.Ready = func(context.Context) (func() error, error) { return ready(home, p.Target.Name, p.Run) }
-	p.Surroundings = func(ctx context.Context) (agent.Traces, error) { return agent.Snapshot(ctx, p.Nodes) }
-	p.Hold = func(ctx context.Context) (drills.Holder, error) {
-		return agent.Start(ctx, agent.Options{
-			Argv: []string{exe, modeAgent}, Lease: leaseTime, Drill: p.Run, System: p.Target.Name, Config: agentConfig(home),
-		})
-	}
+	p.Surroundings = func(ctx context.Context) (agent.Traces, error) { return b.at.look(ctx, p.Nodes) }
+	p.Hold = func(ctx context.Context) (drills.Holder, error) { return b.at.hold(ctx, p.Run, p.Target.Name) }
 	return nil
 }
 
@@ -273,7 +279,9 @@ func (b *bound) run(ctx context.Context) (rec drills.Record, err error) {
 	if err != nil {
 		return rec, errors.Join(err, b.end(ctx))
 	}
-	rec, err = drills.Run(ctx, b.plan)
+	guarded, over := b.at.guard(ctx)
+	rec, err = drills.Run(guarded, b.plan)
+	over()
 	stop()
 	return rec, errors.Join(err, b.end(ctx))
 }

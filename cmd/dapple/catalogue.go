@@ -30,7 +30,7 @@ func openers() []targets.Opener {
 // agentConfig is what this program's agent, and its revert, are made from. An
 // agent is told its home by the runner: "".
 func agentConfig(home string) agent.Config {
-	return agent.Config{Kinds: allinjectors.Kinds(), Openers: openers(), Version: buildVersion(), Home: home}
+	return agent.Config{Kinds: allinjectors.Kinds(), Openers: openers(), Version: buildVersion(), Home: home, Params: params}
 }
 
 // kindOf finds a kind of system.

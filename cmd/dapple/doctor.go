@@ -20,6 +20,7 @@ import (
 	"github.com/dapple-drills/dapple/probes"
 	allprobes "github.com/dapple-drills/dapple/probes/all"
 	"github.com/dapple-drills/dapple/targets/docker"
+	"github.com/dapple-drills/dapple/targets/docker/selfrun"
 )
 
 // A finding of the doctor: what was tried, whether it works here, and if not, why
@@ -100,6 +101,7 @@ func examinations() []examination {
 		{"processes: of other users", examineCaps(kernel.CapKill, kernel.CapSysPtrace)},
 		{"sessions from inside a node", examineCaps(kernel.CapSysAdmin)},
 		{"target docker", examineDocker},
+		{"agent: in a helper container", examineHelper},
 	}
 	all = append(all, faultExaminations()...)
 	for _, k := range allprobes.Kinds() {
@@ -167,7 +169,7 @@ func examineCaps(caps ...kernel.Cap) func(context.Context) (string, error) {
 			return "", err
 		}
 		if len(missing) > 0 {
-			return "", diag.Hint(fmt.Errorf("this process has no %v", missing), "run dapple as root (sudo) where nodes belong to other users")
+			return "", diag.Hint(fmt.Errorf("this process has no %v", missing), "nodes in Docker: the agent runs in a helper container; others: run dapple as root (sudo)")
 		}
 		return fmt.Sprint(caps), nil
 	}
@@ -179,6 +181,27 @@ func examineDocker(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return e.Endpoint().String(), e.Close()
+}
+
+// examineHelper says whether a helper container could be had: the program must be
+// static, and the engine this machine's. None is started.
+func examineHelper(ctx context.Context) (says string, err error) {
+	e, err := docker.Connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	if err := selfrun.Usable(e); err != nil {
+		return "", err
+	}
+	exe, err := self()
+	if err != nil {
+		return "", err
+	}
+	if err := selfrun.Static(agentBinary(exe)); err != nil {
+		return "", err
+	}
+	return "for nodes in Docker, where this process lacks the rights", nil
 }
 
 // systemExaminations look at a system that was named: nodes, roles, settings.
@@ -216,6 +239,9 @@ func openSystem(ctx context.Context, g *globals, io stdio, on string) (*bound, e
 	system, _, nodes, err := b.system(ctx, files)
 	if err == nil {
 		b.plan = &drills.Plan{Target: system.WithDefaults(), Nodes: nodes}
+		err = b.choose(ctx, nodes)
+	}
+	if err == nil {
 		err = b.open(ctx)
 	}
 	if err != nil {

@@ -2,11 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/dapple-drills/dapple/injectors/agent"
+	"github.com/dapple-drills/dapple/targets/docker"
+	"github.com/dapple-drills/dapple/targets/docker/selfrun"
 	"github.com/dapple-drills/dapple/targets/process"
 	"github.com/dapple-drills/dapple/targets/testcluster/embedded"
 )
@@ -16,6 +21,7 @@ import (
 // types them.
 const (
 	modeAgent  = "agent"       // holds faults, see package agent
+	modeHelper = "helper"      // carries stdio to an agent in a helper container
 	modeKeeper = "keeper"      // owns the child processes of a cluster
 	modeMember = "etcd-member" // one member of the embedded etcd cluster
 )
@@ -30,6 +36,10 @@ func hidden(args []string) (code int, done bool) {
 	switch args[0] {
 	case modeAgent:
 		err = agent.Serve(ctx, os.Stdin, os.Stdout, agentConfig(""))
+	case modeHelper:
+		if code, err = helperMain(ctx, args[1:]); err == nil {
+			return code, true
+		}
 	case modeKeeper:
 		err = process.KeeperMain(ctx, args[1:])
 	case modeMember:
@@ -42,6 +52,25 @@ func hidden(args []string) (code int, done bool) {
 		return 1, true
 	}
 	return 0, true
+}
+
+// helperMain is the agent in a container of its own: IMAGE HOME.
+func helperMain(ctx context.Context, args []string) (code int, err error) {
+	if len(args) != 2 {
+		return 0, errors.New("want an image and a home")
+	}
+	e, err := docker.Connect(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	// Signals of a terminal are for the runner; that it is gone is told by stdin.
+	signal.Ignore(os.Interrupt, syscall.SIGHUP, syscall.SIGPIPE)
+	o := selfrun.Options{
+		Image: args[0], Args: []string{modeAgent}, Home: args[1], Version: buildVersion(),
+		Env: []string{agent.MarkEnv + "=" + os.Getenv(agent.MarkEnv)},
+	}
+	return selfrun.Run(ctx, e, o, selfrun.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 }
 
 func report(w io.Writer, mode string, err error) {

@@ -102,9 +102,10 @@ is still in place, and a person must act.`,
 	var g globals
 	root.PersistentFlags().StringVar(&g.logLevel, "log-level", "", "write dapple's own debugging log to stderr: debug, info, warn or error")
 	root.PersistentFlags().BoolVarP(&g.quiet, "quiet", "q", false, "no progress on stderr")
+	root.PersistentFlags().StringVar(&g.agent, "agent", agentAuto, "where faults are held: local, container (a helper container of the Docker engine), or auto: local if this process has the rights, else container")
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
-		demoCmd(&g, io), checkCmd(io), schemaCmd(io), planCmd(&g, io), runCmd(&g, io), revertCmd(io),
+		demoCmd(&g, io), checkCmd(io), schemaCmd(io), planCmd(&g, io), runCmd(&g, io), revertCmd(&g, io),
 		judgeCmd(io), reportCmd(io), listCmd(io), showCmd(io), doctorCmd(&g, io), clusterCmd(&g, io), versionCmd(io),
 	)
 	for _, c := range root.Commands() {
@@ -132,6 +133,7 @@ func checkArgs(c *cobra.Command) {
 type globals struct {
 	logLevel string
 	quiet    bool
+	agent    string
 }
 
 // interruptible returns a context that ends at the first Ctrl-C or SIGTERM. A

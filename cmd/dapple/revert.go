@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -11,7 +12,7 @@ import (
 	"github.com/dapple-drills/dapple/internal/diag"
 )
 
-func revertCmd(io stdio) *cobra.Command {
+func revertCmd(g *globals, io stdio) *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use:   "revert",
@@ -22,15 +23,8 @@ Exit code 6 says that something is still in place, and prints the command that
 removes it.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			home, err := homeDir()
-			if err != nil {
-				return err
-			}
-			if err := sayCommands(io, home); err != nil {
-				return diag.Code(err, exitLeft)
-			}
-			rep, err := agent.RevertAll(c.Context(), agent.RevertOptions{Config: agentConfig(home), Force: all})
-			printReverted(io, rep)
+			rep, err := takeBack(c.Context(), g, io, all)
+			printReverted(io, rep, err)
 			if err := errors.Join(err, rep.Err()); err != nil {
 				return diag.Code(err, exitLeft)
 			}
@@ -41,27 +35,53 @@ removes it.`,
 	return c
 }
 
-// sayCommands says, before they are run, which commands of the operator's take
-// back what is left.
-func sayCommands(io stdio, home string) error {
+// takeBack works through the journal where that may be done: by itself, or by a
+// helper container.
+func takeBack(ctx context.Context, g *globals, io stdio, all bool) (rep agent.Report, err error) {
+	home, err := homeDir()
+	if err != nil {
+		return rep, err
+	}
 	left, err := agent.Outstanding(home)
 	if err != nil {
-		return err
+		return rep, err
 	}
+	commands, err := sayCommands(io, home, left)
+	if err != nil {
+		return rep, err
+	}
+	var kinds []string
+	for _, r := range left {
+		kinds = append(kinds, r.Node.Kind)
+	}
+	if commands {
+		kinds = nil // they are the operator's, and run as he
+	}
+	p, err := choose(ctx, g, io, kinds)
+	if err != nil {
+		return rep, err
+	}
+	return p.revertAll(ctx, agent.RevertOptions{Config: agentConfig(home), Force: all})
+}
+
+// sayCommands says, before they are run, which commands of the operator's take
+// back what is left, and whether there are any.
+func sayCommands(io stdio, home string, left []journal.Record) (any bool, err error) {
 	for _, r := range left {
 		kind, err := injectorOf(r.Fault.Kind)
 		if err != nil || !kind.Commands {
 			continue // one that is not known is reported by the revert itself
 		}
 		if err := ownJournal(journal.Dir(home)); err != nil {
-			return err
+			return true, err
 		}
+		any = true
 		fmt.Fprintf(io.out, "%s: will run: %s\n", r.Fault.Node, r.Fault.Undo)
 	}
-	return nil
+	return any, nil
 }
 
-func printReverted(io stdio, rep agent.Report) {
+func printReverted(io stdio, rep agent.Report, err error) {
 	for _, o := range rep.Outcomes {
 		f := o.Record.Fault
 		fmt.Fprintf(io.out, "%s: %s: %s (drill %s)", f.Node, f.Does, o.Result, o.Record.Drill)
@@ -70,7 +90,7 @@ func printReverted(io stdio, rep agent.Report) {
 		}
 		fmt.Fprintln(io.out)
 	}
-	if len(rep.Outcomes) == 0 {
+	if len(rep.Outcomes) == 0 && err == nil {
 		fmt.Fprintln(io.out, "nothing is left to revert")
 	}
 }

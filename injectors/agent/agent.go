@@ -76,6 +76,9 @@ type Config struct {
 	Openers []targets.Opener
 	Version string // the program's; a runner of another version is refused
 	Home    string // where the journal is, if the runner does not say; "" for journal.Home
+	// Params reads the parameters of an injector that are sent as text to be
+	// planned with (see Remote); nil refuses them.
+	Params func(text string) (decode func(into any) error, err error)
 
 	// Patience and Deadline are for tests; zero is the default.
 	Patience, Deadline time.Duration
@@ -98,19 +101,37 @@ func (c Config) deadline() time.Duration {
 	return deadline
 }
 
-// bind makes an injector and a node for f again.
-func (c Config) bind(ctx context.Context, spec targets.Spec, f injectors.Fault) (injectors.Injector, targets.Node, error) {
-	k := slices.IndexFunc(c.Kinds, func(k injectors.Kind) bool { return k.Name == f.Kind })
+// kind finds an injector.
+func (c Config) kind(name string) (injectors.Kind, error) {
+	k := slices.IndexFunc(c.Kinds, func(k injectors.Kind) bool { return k.Name == name })
 	if k < 0 {
-		return nil, nil, fmt.Errorf("no injector is called %q here: this dapple is of another version than the one that asks", f.Kind)
+		return injectors.Kind{}, fmt.Errorf("no injector is called %q here: this dapple is of another version than the one that asks", name)
 	}
+	return c.Kinds[k], nil
+}
+
+// open makes a node of its spec.
+func (c Config) open(ctx context.Context, spec targets.Spec) (targets.Node, error) {
 	o := slices.IndexFunc(c.Openers, func(o targets.Opener) bool { return o.Kind == spec.Kind })
 	if o < 0 {
-		return nil, nil, fmt.Errorf("no target is called %q here: this dapple is of another version than the one that asks", spec.Kind)
+		return nil, fmt.Errorf("no target is called %q here: this dapple is of another version than the one that asks", spec.Kind)
 	}
 	n, err := c.Openers[o].Open(ctx, spec)
 	if err != nil {
-		return nil, nil, fmt.Errorf("opening node %s: %w", spec.Name, err)
+		return nil, fmt.Errorf("opening node %s: %w", spec.Name, err)
 	}
-	return c.Kinds[k].Reopen(), n, nil
+	return n, nil
+}
+
+// bind makes an injector and a node for f again.
+func (c Config) bind(ctx context.Context, spec targets.Spec, f injectors.Fault) (injectors.Injector, targets.Node, error) {
+	k, err := c.kind(f.Kind)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := c.open(ctx, spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	return k.Reopen(), n, nil
 }

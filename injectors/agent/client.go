@@ -27,6 +27,15 @@ type Options struct {
 	Lease  time.Duration // zero is Lease
 	Drill  string        // the run's id
 	System string
+	// Sockets has the agent make sockets inside of nodes for us: see
+	// Client.Socket. It must run on this machine, in our namespaces.
+	Sockets bool
+	// Greeting is how long the start of the agent may take, where that is more
+	// than the start of a process; zero is 10 s.
+	Greeting time.Duration
+	// RevertAll takes back what an agent that died had held, where this process
+	// has not the rights to; nil is the function of that name.
+	RevertAll func(context.Context, RevertOptions) (Report, error)
 	// Config is what the agent itself has: the runner needs it to take back what
 	// an agent that died had held, and to refuse an agent of another version. Its
 	// Home is where both keep the journal.
@@ -43,6 +52,7 @@ type Client struct {
 	clock mapping
 	said  tail // the agent's stderr
 	saw   *feed
+	desk  *counter // nil unless Options.Sockets
 
 	mu      sync.Mutex
 	welcome welcome
@@ -169,6 +179,7 @@ func (c *Client) Close(ctx context.Context) error {
 	c.mu.Unlock()
 	c.stop()
 	defer c.saw.close()
+	defer c.leave()
 	if lost {
 		select {
 		case <-c.recovered:
@@ -330,8 +341,10 @@ func (c *Client) recover(life context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(life, 2*c.opts.deadline())
 	defer cancel()
-	report, err := RevertAll(ctx, RevertOptions{Config: c.opts.Config, Force: true, Only: func(r journal.Record) bool {
-		return r.Agent == id && r.Drill == c.opts.Drill
-	}})
+	revertAll := c.opts.RevertAll
+	if revertAll == nil {
+		revertAll = RevertAll
+	}
+	report, err := revertAll(ctx, RevertOptions{Config: c.opts.Config, Force: true, Of: &Holding{id, c.opts.Drill}})
 	c.span, c.failed = Span{begin, time.Now()}, errors.Join(err, report.Err())
 }

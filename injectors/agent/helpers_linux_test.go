@@ -31,7 +31,7 @@ func config(home string) agent.Config {
 	return agent.Config{
 		Kinds:   []injectors.Kind{kill.Kind(), stuckKind()},
 		Openers: []targets.Opener{process.Opener},
-		Version: version, Home: home,
+		Version: version, Home: home, Params: jsonParams,
 	}
 }
 

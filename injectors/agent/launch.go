@@ -20,7 +20,7 @@ func (c *Client) launch(life context.Context) error {
 	}
 	c.cmd = exec.Command(c.opts.Argv[0], c.opts.Argv[1:]...)
 	c.cmd.Env = append(os.Environ(), c.opts.Env...)
-	c.cmd.Env = append(c.cmd.Env, markEnv+"="+mark)
+	c.cmd.Env = append(c.cmd.Env, MarkEnv+"="+mark)
 	c.cmd.SysProcAttr = ownSession()
 	c.cmd.Stderr = &c.said
 	c.cmd.WaitDelay = grace // for whoever else holds its stderr
@@ -44,7 +44,7 @@ func (c *Client) launch(life context.Context) error {
 
 // greet says for whom the agent is to hold faults, and refuses a wrong one.
 func (c *Client) greet(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, greeting)
+	ctx, cancel := context.WithTimeout(ctx, max(greeting, c.opts.Greeting))
 	defer cancel()
 	// Without /proc the runner has no identity; only RevertAll's waiting for a
 	// dead runner's agent rests on it.
@@ -52,19 +52,36 @@ func (c *Client) greet(ctx context.Context) error {
 	if err != nil && !errors.Is(err, targets.ErrUnsupported) {
 		return err
 	}
-	r, err := c.call(ctx, request{Op: opHello, Hello: &hello{
+	h := &hello{
 		Protocol: protocol, Version: c.opts.Version, Drill: c.opts.Drill, System: c.opts.System,
 		Home: c.opts.Home, Lease: c.opts.Lease, Runner: self,
-	}})
+	}
+	if c.opts.Sockets {
+		if c.desk, err = openCounter(); err != nil {
+			return err
+		}
+		h.Sockets = c.desk.name
+	}
+	r, err := c.call(ctx, request{Op: opHello, Hello: h})
 	if err != nil {
 		return err
 	}
 	if r.Welcome == nil || r.Welcome.Version != c.opts.Version {
 		return fmt.Errorf("it is no agent of dapple %s", c.opts.Version)
 	}
+	if c.desk != nil {
+		if err := c.desk.meet(r.Welcome.Agent); err != nil {
+			return err
+		}
+	}
+	return c.accept(*r.Welcome)
+}
+
+// accept takes the agent as the one that holds our faults from here on.
+func (c *Client) accept(w welcome) error {
 	boot, err := kernel.BootID()
 	c.clock.mu.Lock()
-	if err == nil && boot == r.Welcome.Boot {
+	if err == nil && boot == w.Boot {
 		c.clock.drift = 0 // one machine, one clock
 	}
 	c.clock.mu.Unlock()
@@ -73,7 +90,7 @@ func (c *Client) greet(ctx context.Context) error {
 	if c.ended {
 		return ErrLost
 	}
-	c.welcome, c.needed = *r.Welcome, true
+	c.welcome, c.needed = w, true
 	return nil
 }
 
@@ -99,4 +116,12 @@ func (c *Client) abandon() {
 	_ = c.cmd.Wait()
 	c.out.close()
 	c.saw.close()
+	c.leave()
+}
+
+// leave closes the desk at which sockets were handed over.
+func (c *Client) leave() {
+	if c.desk != nil {
+		c.desk.close()
+	}
 }

@@ -14,7 +14,7 @@ import (
 
 // protocol is the number of what is spoken below; it changes with it. The version
 // of the program is compared as well, but two development builds share one.
-const protocol = 1
+const protocol = 2
 
 // The operations of a request.
 const (
@@ -22,6 +22,9 @@ const (
 	opRenew  = "renew"
 	opInject = "inject"
 	opRevert = "revert"
+	opPlan   = "plan"   // ask an injector what it would do
+	opLook   = "look"   // Snapshot
+	opSweep  = "sweep"  // RevertAll
 	opCancel = "cancel" // Target is the request that nobody waits for any more
 	opClose  = "close"  // revert everything and exit
 )
@@ -35,6 +38,9 @@ type request struct {
 	Node   *targets.Spec    `json:"node,omitempty"`
 	Fault  *injectors.Fault `json:"fault,omitempty"`
 	Target int64            `json:"target,omitempty"`
+	Plan   *planWire        `json:"plan,omitempty"`
+	Look   []targets.Spec   `json:"look,omitempty"`
+	Sweep  *sweepWire       `json:"sweep,omitempty"`
 }
 
 type hello struct {
@@ -45,6 +51,7 @@ type hello struct {
 	Home     string         `json:"home,omitempty"`
 	Lease    time.Duration  `json:"lease_ns"`
 	Runner   targets.ProcID `json:"runner"`
+	Sockets  string         `json:"sockets,omitempty"` // where sockets are to be handed over
 }
 
 // A reply is one line from the agent: to the request ID, or a sighting (ID 0).
@@ -58,6 +65,10 @@ type reply struct {
 	Held    *heldWire     `json:"held,omitempty"`
 	Span    *spanWire     `json:"span,omitempty"`
 	Saw     *sawWire      `json:"saw,omitempty"`
+
+	Faults []injectors.Fault `json:"faults,omitempty"` // opPlan
+	Traces []byte            `json:"traces,omitempty"` // opLook
+	Swept  *sweptWire        `json:"swept,omitempty"`  // opSweep
 }
 
 type welcome struct {

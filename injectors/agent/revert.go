@@ -19,11 +19,17 @@ import (
 // RevertOptions say which outstanding faults to take back.
 type RevertOptions struct {
 	Config
-	// Only narrows; nil takes all.
-	Only func(journal.Record) bool
+	// Of narrows to what one agent held for one drill; nil takes all.
+	Of *Holding
 	// Force takes also those from an agent that holds them for a runner that
 	// lives: the agent is asked to end (SIGTERM), and killed if it does not.
 	Force bool
+}
+
+// A Holding names the faults that one agent held for one drill.
+type Holding struct {
+	Agent targets.ProcID `json:"agent"`
+	Drill string         `json:"drill"`
 }
 
 // A Result is what became of one record.
@@ -145,8 +151,8 @@ func (o RevertOptions) journal() (*journal.Journal, error) {
 
 func (o RevertOptions) outstanding(j *journal.Journal) ([]journal.Record, []string, error) {
 	records, torn, err := j.Outstanding()
-	if o.Only != nil {
-		records = slices.DeleteFunc(records, func(r journal.Record) bool { return !o.Only(r) })
+	if o.Of != nil {
+		records = slices.DeleteFunc(records, func(r journal.Record) bool { return r.Agent != o.Of.Agent || r.Drill != o.Of.Drill })
 		torn = nil // a torn record does not say whose it is
 	}
 	return records, torn, err

@@ -30,7 +30,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, cfg Config) error {
 	term, restore := signals()
 	defer restore()
 	// What the agent starts is no agent.
-	if err := os.Unsetenv(markEnv); err != nil {
+	if err := os.Unsetenv(MarkEnv); err != nil {
 		return err
 	}
 	s := &server{cfg: cfg, out: newWire(out), ruler: newRuler(), ops: map[int64]context.CancelFunc{}}
@@ -72,6 +72,7 @@ type server struct {
 	hello   hello
 	self    targets.ProcID
 	boot    string
+	home    string // where the journal is
 
 	mu     sync.Mutex
 	faults []*fault                     // in the order in which they were asked for
@@ -113,7 +114,7 @@ func (s *server) greet(ctx context.Context, requests <-chan request) error {
 		if !ok {
 			return errors.New("the runner went away before it said hello")
 		}
-		w, err := s.welcome(r.Hello)
+		w, err := s.welcome(ctx, r.Hello)
 		answer := reply{ID: r.ID, Now: s.ruler.at(time.Now()), Welcome: w}
 		answer.fail(err)
 		return errors.Join(err, s.out.send(answer))
@@ -124,7 +125,7 @@ func (s *server) greet(ctx context.Context, requests <-chan request) error {
 	}
 }
 
-func (s *server) welcome(h *hello) (_ *welcome, err error) {
+func (s *server) welcome(ctx context.Context, h *hello) (_ *welcome, err error) {
 	if err := h.check(s.cfg.Version); err != nil {
 		return nil, err
 	}
@@ -138,6 +139,7 @@ func (s *server) welcome(h *hello) (_ *welcome, err error) {
 			return nil, err
 		}
 	}
+	s.home = home
 	if s.journal, err = journal.Open(journal.Dir(home)); err != nil {
 		return nil, err
 	}
@@ -146,6 +148,11 @@ func (s *server) welcome(h *hello) (_ *welcome, err error) {
 	}
 	if s.boot, err = kernel.BootID(); err != nil {
 		return nil, err
+	}
+	if h.Sockets != "" {
+		if err := serveSockets(ctx, h.Sockets, h.Runner); err != nil {
+			return nil, err
+		}
 	}
 	rss, err := kernel.RSS()
 	return &welcome{Version: s.cfg.Version, Boot: s.boot, Agent: s.self, RSS: rss}, err
@@ -249,6 +256,18 @@ func (s *server) answer(ctx context.Context, r request) (a reply) {
 	case opRevert:
 		span, err := s.revert(ctx, r.Key)
 		a.Span = &span
+		a.fail(err)
+	case opPlan:
+		faults, err := s.cfg.plan(ctx, r.Plan)
+		a.Faults = faults
+		a.fail(err)
+	case opLook:
+		traces, err := s.cfg.look(ctx, r.Look)
+		a.Traces = traces
+		a.fail(err)
+	case opSweep:
+		swept, err := s.sweep(ctx, r.Sweep)
+		a.Swept = swept
 		a.fail(err)
 	default:
 		a.fail(fmt.Errorf("no operation is called %q", r.Op))

@@ -14,9 +14,9 @@ import (
 	"github.com/dapple-drills/dapple/targets"
 )
 
-// markEnv marks an agent's process, so that one that was left can be found. Its
-// value is the drill's id and the identity of the runner.
-const markEnv = "DAPPLE_AGENT_OF"
+// MarkEnv marks an agent's process, so that one that was left can be found. What
+// starts an agent in between passes it on. Its value is the drill's id and the identity of the runner.
+const MarkEnv = "DAPPLE_AGENT_OF"
 
 // Traces is what of a fault can be seen at the nodes and on this machine: what is
 // compared before and after a drill. Each list is keyed by what makes an entry
@@ -128,7 +128,7 @@ func frozen(procs []targets.Proc) map[targets.ProcID]targets.Proc {
 	return m
 }
 
-// mark is the value of markEnv for an agent of the drill that this process runs.
+// mark is the value of MarkEnv for an agent of the drill that this process runs.
 func mark(drill string) (string, error) {
 	me, err := kernel.Self()
 	if errors.Is(err, targets.ErrUnsupported) {
@@ -160,8 +160,8 @@ func agents() (map[targets.ProcID]string, error) {
 		if err != nil {
 			continue // another user's, or gone
 		}
-		if i := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, markEnv+"=") }); i >= 0 {
-			if drill, orphan := marked(env[i][len(markEnv)+1:]); orphan {
+		if i := slices.IndexFunc(env, func(e string) bool { return strings.HasPrefix(e, MarkEnv+"=") }); i >= 0 {
+			if drill, orphan := marked(env[i][len(MarkEnv)+1:]); orphan {
 				m[p.ProcID] = drill
 			}
 		}

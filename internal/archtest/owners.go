@@ -19,9 +19,9 @@ type Owner struct {
 func Owners() []Owner {
 	clusters := "targets/testcluster/..."
 	return []Owner{
-		{"github.com/docker/docker", []string{"targets/docker", clusters}},
+		{"github.com/docker/docker", []string{"targets/docker/...", clusters}},
 		{"github.com/docker/go-connections", []string{"targets/docker", clusters}},
-		{"github.com/containerd/errdefs", []string{"targets/docker", clusters}},
+		{"github.com/containerd/errdefs", []string{"targets/docker/...", clusters}},
 		{"github.com/testcontainers/testcontainers-go", []string{clusters}},
 		{"github.com/moby/moby", []string{clusters}}, // the types in which testcontainers speaks
 		{"github.com/vishvananda/netlink", []string{"internal/...", "targets/netns"}},

@@ -85,7 +85,7 @@ func write(path string, data []byte, perm fs.FileMode, at func(stage) error) (er
 		do  func() error
 		end stage
 	}{
-		{func() error { return tmp.Chmod(perm) }, created},
+		{func() error { return errors.Join(tmp.Chmod(perm), give(tmp)) }, created},
 		{func() error { _, err := tmp.Write(data); return err }, written},
 		{tmp.Sync, synced},
 		{func() error { open = false; return tmp.Close() }, closed},

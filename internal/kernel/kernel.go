@@ -9,6 +9,7 @@
 package kernel
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/dapple-drills/dapple/targets"
@@ -34,6 +35,10 @@ type Filter struct {
 	// Keep is asked last, with everything read.
 	Keep func(Proc) bool
 }
+
+// Sockets makes a non-blocking TCP socket, for IPv6 or IPv4, in the network
+// namespace that path names. It is NetNSSocket, or asks somebody who may.
+type Sockets func(ctx context.Context, path string, v6 bool) (fd int, err error)
 
 // Dispositions is what a process does with signals (proc(5), Sig* in
 // /proc/PID/status). Bit n-1 stands for signal n.

@@ -23,6 +23,12 @@ import (
 // made (network_namespaces(7)). Connecting is done outside, without blocking a
 // thread, so that any number of dials may wait at once.
 func DialNetNS(ctx context.Context, path, network, addr string) (net.Conn, error) {
+	return DialFrom(ctx, NetNSSocket, path, network, addr)
+}
+
+// DialFrom is DialNetNS with a socket that another one makes: who may not enter
+// the namespace can connect a socket that was handed out of it all the same.
+func DialFrom(ctx context.Context, sockets Sockets, path, network, addr string) (net.Conn, error) {
 	to, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("address %q: want ip:port, names are not resolved: %w", addr, err)
@@ -32,8 +38,8 @@ func DialNetNS(ctx context.Context, path, network, addr string) (net.Conn, error
 	default:
 		return nil, fmt.Errorf("dialling %s %s: want tcp, tcp4 or tcp6 and an address of that family", network, addr)
 	}
-	family, sa := sockaddr(to)
-	fd, err := socketIn(path, family)
+	v6, sa := sockaddr(to)
+	fd, err := sockets(ctx, path, v6)
 	if err != nil {
 		return nil, err
 	}
@@ -44,16 +50,22 @@ func DialNetNS(ctx context.Context, path, network, addr string) (net.Conn, error
 	return c, nil
 }
 
-func sockaddr(to netip.AddrPort) (family int, sa unix.Sockaddr) {
+func sockaddr(to netip.AddrPort) (v6 bool, sa unix.Sockaddr) {
 	ip := to.Addr().Unmap()
 	if ip.Is4() {
-		return unix.AF_INET, &unix.SockaddrInet4{Port: int(to.Port()), Addr: ip.As4()}
+		return false, &unix.SockaddrInet4{Port: int(to.Port()), Addr: ip.As4()}
 	}
-	return unix.AF_INET6, &unix.SockaddrInet6{Port: int(to.Port()), Addr: ip.As16()}
+	return true, &unix.SockaddrInet6{Port: int(to.Port()), Addr: ip.As16()}
 }
 
-// socketIn makes a non-blocking stream socket inside the namespace.
-func socketIn(path string, family int) (fd int, err error) {
+// NetNSSocket makes a non-blocking TCP socket inside the namespace, for IPv6 or
+// IPv4. It is a bare descriptor, and the caller's to close: package os would give
+// it to the poller, which takes an idle socket for a connected one (see connect).
+func NetNSSocket(_ context.Context, path string, v6 bool) (fd int, err error) {
+	family := unix.AF_INET
+	if v6 {
+		family = unix.AF_INET6
+	}
 	err = InNetNS(path, func() error {
 		if fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0); err != nil {
 			return fmt.Errorf("making a socket in %s: %w", path, err)

@@ -13,6 +13,16 @@ func DialNetNS(context.Context, string, string, string) (net.Conn, error) {
 	return nil, unsupported("dialling inside a network namespace")
 }
 
+// DialFrom needs setns(2).
+func DialFrom(context.Context, Sockets, string, string, string) (net.Conn, error) {
+	return nil, unsupported("dialling inside a network namespace")
+}
+
+// NetNSSocket needs setns(2).
+func NetNSSocket(context.Context, string, bool) (int, error) {
+	return -1, unsupported("making a socket inside a network namespace")
+}
+
 // InNetNS needs setns(2).
 func InNetNS(string, func() error) error { return unsupported("entering a network namespace") }
 

@@ -4,9 +4,10 @@
 // ability that an engine on this machine allows: its processes by their real
 // pids, its start and its fencing, connections from inside its network
 // namespace. It makes no faults, and it never removes or creates a container:
-// throw-away clusters are package testcluster's business.
+// throw-away clusters are package testcluster's business, helpers that of package
+// selfrun.
 //
-// It is the one package, besides testcluster, that imports the deprecated
+// It is the one package, besides those, that imports the deprecated
 // github.com/docker/docker/client: see docs/adr/0010-docker-client.md.
 package docker
 

@@ -171,9 +171,21 @@ func (n *Node) DialContext(ctx context.Context, network, addr string) (net.Conn,
 	if err != nil {
 		return nil, fmt.Errorf("dialling %s from inside: %w", addr, err)
 	}
-	c, err := kernel.DialNetNS(ctx, path, network, addr)
+	c, err := kernel.DialFrom(ctx, n.maker(), path, network, addr)
 	if err != nil {
 		return nil, fmt.Errorf("container %s: from inside: %w", n.container, err)
 	}
 	return c, nil
+}
+
+// SocketsFrom has the sockets of DialContext made by another one, who may enter
+// the namespaces of containers where this process may not. It is to be called
+// before the node is used.
+func (n *Node) SocketsFrom(s kernel.Sockets) { n.sockets = s }
+
+func (n *Node) maker() kernel.Sockets {
+	if n.sockets == nil {
+		return kernel.NetNSSocket
+	}
+	return n.sockets
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
 
+	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -25,6 +26,7 @@ type Node struct {
 	engine    *Engine
 	name      string
 	container string
+	sockets   kernel.Sockets // nil: our own
 
 	mu    sync.Mutex
 	last  *mainProcess // as it was looked up last
