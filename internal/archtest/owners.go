@@ -45,6 +45,7 @@ func Owners() []Owner {
 		{"go.etcd.io/bbolt", []string{"drills/history"}},
 		{"modernc.org/sqlite", []string{"drills/history"}},
 		{"charm.land", []string{"reports/live"}},
+		{"golang.org/x/arch", []string{"internal/vdso"}},
 		{"golang.org/x/sys", []string{"internal/...", "targets/...", "injectors/...", "reports/live"}},
 		{"golang.org/x/sync", []string{"..."}},
 	}

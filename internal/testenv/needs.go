@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -63,4 +64,14 @@ func dockerMissing(ctx context.Context) error {
 		return fmt.Errorf("the Docker engine on %s answers %s", socket, resp.Status)
 	}
 	return nil
+}
+
+// NeedCC ends the test unless there is a C compiler, with its assembler.
+func NeedCC(t testing.TB) {
+	t.Helper()
+	_, err := exec.LookPath("gcc")
+	if err != nil {
+		err = fmt.Errorf("%w: apt-get install gcc libc6-dev", err)
+	}
+	Need(t, "cc", err)
 }
