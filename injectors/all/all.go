@@ -4,6 +4,7 @@ package all
 
 import (
 	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/injectors/clockskew"
 	"github.com/dapple-drills/dapple/injectors/command"
 	"github.com/dapple-drills/dapple/injectors/diskfill"
 	"github.com/dapple-drills/dapple/injectors/kill"
@@ -15,6 +16,7 @@ import (
 // Kinds are all faults, by name.
 func Kinds() []injectors.Kind {
 	return []injectors.Kind{
+		clockskew.Kind(),
 		command.Kind(),
 		diskfill.Kind(),
 		kill.Kind(),

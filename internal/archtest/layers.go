@@ -30,7 +30,6 @@ func Layers() []Layer {
 		{"injectors/command", []string{"injectors", "targets", "internal/kernel", "internal/trust"}, "what is run must be the operator's own"},
 		{"injectors/partition", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers", "internal/sock"}, "a cut is a table in the kernel"},
 		{"injectors/netem", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers"}, "so is what holds packets back"},
-		{"injectors/partition", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/sock"}, "a cut is a table in the kernel"},
 		{"injectors/clockskew", []string{"injectors", "targets", "internal/kernel", "internal/procs", "internal/vdso"}, "a wrong clock is code in a process"},
 		{"injectors/agent", []string{"injectors", "targets", "drills/journal", "internal/..."}, "runs where the nodes are"},
 		{"injectors/all", []string{"injectors", "injectors/*"}, "the catalogue"},
