@@ -8,6 +8,7 @@ import (
 	"github.com/dapple-drills/dapple/injectors/command"
 	"github.com/dapple-drills/dapple/injectors/diskfill"
 	"github.com/dapple-drills/dapple/injectors/kill"
+	"github.com/dapple-drills/dapple/injectors/netem"
 	"github.com/dapple-drills/dapple/injectors/noop"
 	"github.com/dapple-drills/dapple/injectors/partition"
 	"github.com/dapple-drills/dapple/injectors/pause"
@@ -20,6 +21,7 @@ func Kinds() []injectors.Kind {
 		command.Kind(),
 		diskfill.Kind(),
 		kill.Kind(),
+		netem.Kind(),
 		noop.Kind(),
 		partition.Kind(),
 		pause.Kind(),

@@ -76,27 +76,50 @@ func (v sight) lacks(s state) string {
 
 // trips are the packets by which it is measured.
 func (s state) trips() (list []*trip) {
-	count, wait := few, min(s.Harm.Delay+4*s.Harm.Jitter+slack, longest)
-	if s.Harm.chancy() {
-		count = many
-	}
+	measure := s.Harm.volley()
+	seen := 0
 	for _, p := range s.Peers {
-		if p.Path == "" || len(list) >= 2*2*mostPeers {
+		if p.Path == "" || seen == mostPeers {
 			continue
 		}
-		if s.arrives() {
-			for _, to := range peers.Meeting(s.Mine, p.Addrs) {
-				list = append(list, &trip{peer: p.Name, way: ingress, to: to, count: count, wait: wait})
+		seen++
+		for _, way := range []Direction{egress, ingress} {
+			from, to := s.Mine, p.Addrs
+			if way == ingress {
+				from, to = to, from
 			}
-		}
-		if s.leaves() {
-			for _, to := range peers.Meeting(p.Addrs, s.Mine) {
-				list = append(list, &trip{peer: p.Name, way: egress, to: to, count: count, wait: wait})
+			if way == egress && !s.leaves() || way == ingress && !s.arrives() {
+				continue
+			}
+			for _, addr := range peers.Meeting(to, from) {
+				t := measure
+				t.peer, t.path, t.ns, t.way, t.to = p.Name, p.Path, p.NS, way, addr
+				list = append(list, &t)
 			}
 		}
 	}
 	return list
 }
+
+// volley is how many packets are sent and how big they are: few, many where
+// something becomes of some of them only, and as many as the link takes long for
+// where its rate is to be seen.
+func (m impairment) volley() trip {
+	t := trip{count: few, wait: min(m.Delay+4*m.Jitter+slack, longest)}
+	if m.chancy() {
+		t.count = many
+	}
+	if m.Rate > 0 {
+		const seen = 20 * time.Millisecond
+		t.size = min(max(int(float64(m.Rate)*seen.Seconds()/8/few)-overhead, 0), 1400)
+		t.count = min(max(t.count, int(float64(m.Rate)*seen.Seconds()/8)/(t.size+overhead)), 2*many)
+		t.wait = longest
+	}
+	return t
+}
+
+// overhead is what a datagram has besides what is in it, on an Ethernet with IPv4.
+const overhead = 14 + 20 + 8
 
 // chancy says that something becomes of some packets only.
 func (m impairment) chancy() bool {
@@ -211,6 +234,10 @@ func (j *judgement) trip(t *trip) {
 		j.open = append(j.open, fmt.Sprintf("%s: %d of %d packets took less than %v (median %v)", name, early, t.sent, m.least(), median))
 		return
 	}
+	if why := j.fast(t); why != "" {
+		j.open = append(j.open, name+": "+why)
+		return
+	}
 	j.seen = append(j.seen, fmt.Sprintf("%s: %d of %d arrived after %v (median; %v to %v)", name, len(took), t.sent,
 		median.Round(10*time.Microsecond), took[0].Round(10*time.Microsecond), took[len(took)-1].Round(10*time.Microsecond)))
 }
@@ -226,6 +253,20 @@ func (j *judgement) early(took []time.Duration) (n int) {
 		}
 	}
 	return n
+}
+
+// fast says that packets came faster than the rate lets them, or "".
+func (j *judgement) fast(t *trip) string {
+	m := j.s.Harm
+	if m.Rate == 0 || m.Reorder > 0 || m.Duplicate > 0 || len(t.since) == 0 {
+		return ""
+	}
+	bits := float64(max(t.size, few)+overhead) * 8 * float64(len(t.since))
+	least := m.least() + time.Duration(bits/float64(m.Rate)*float64(time.Second))
+	if last := t.since[len(t.since)-1]; last < least {
+		return fmt.Sprintf("%d packets of %d bytes took %v, at %v they take %v", len(t.since), t.size, last, m.Rate, least)
+	}
+	return ""
 }
 
 // event wants what becomes of some packets to have been counted by the kernel, or

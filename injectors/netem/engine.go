@@ -58,20 +58,25 @@ const (
 	duplicated event = "twice"
 	corrupted  event = "corrupted"
 	reordered  event = "overtook"
+	overrun    event = "over the limit"
 )
 
 // A trip is a volley of packets of ours from one machine to another, by which it
 // is measured what becomes of packets.
 type trip struct {
 	peer  string    // the node at the other end
+	path  string    // its network namespace,
+	ns    uint64    // and that one's number
 	way   Direction // of the node: egress, ingress
 	to    netip.Addr
 	count int           // how many are sent
+	size  int           // what is in each, in bytes
 	wait  time.Duration // for the last of them, at most
 
 	sent    int
 	err     error           // why not more
 	took    []time.Duration // of each that arrived, in the order of arrival
+	since   []time.Duration // the same, since the first was sent
 	order   []int           // its number
 	altered int             // arrived, but not as it was sent
 }

@@ -48,6 +48,7 @@ func (g fakeGround) Travel(ctx context.Context, _ peers.Site, s state, trips []*
 		t.sent = t.count
 		for k := range t.count {
 			t.took, t.order = append(t.took, s.Harm.least()+time.Millisecond), append(t.order, k)
+			t.since = append(t.since, s.Harm.least()+time.Second)
 		}
 		if g.trip != nil {
 			g.trip(t)

@@ -22,15 +22,48 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/targets"
 )
 
 const kind = "netem"
 
+// Kind is the entry in the catalogue.
+func Kind() injectors.Kind {
+	return injectors.Kind{
+		Name:    kind,
+		Summary: "packets are late, lost, sent twice, damaged, out of order or slowed down, to and from chosen peers",
+		Layers:  "1 kernel object of the holder, 2 deadline in the kernel, 3 guard, 4 journal",
+		Params:  &Params{},
+		New: func(decode func(into any) error) (injectors.Injector, error) {
+			p := defaults()
+			if err := decode(&p); err != nil {
+				return nil, err
+			}
+			if err := p.check(); err != nil {
+				return nil, err
+			}
+			return injectors.Of(kind, newImpairer(p, kernelGround{}, engines())), nil
+		},
+		Excludes: func(string) string { return "" },
+		Reopen: func() injectors.Injector {
+			return injectors.Of(kind, newImpairer(defaults(), kernelGround{}, engines()))
+		},
+		Needs: []injectors.Need{injectors.NeedNetNS},
+		Here:  here,
+	}
+}
+
 // firstLease is how long a fault lives that nobody renews and for which no lease
 // was named (safety: "The life of a fault", 5).
 const firstLease = 5 * time.Second
+
+// here is nil if one of the engines can be used.
+func here(ctx context.Context) error {
+	_, err := newImpairer(defaults(), kernelGround{}, engines()).choose(ctx, peers.Site{}, &state{})
+	return err
+}
 
 // An impairer is an injectors.Typed[state]. One and the same holds a fault from
 // Inject to Revert.

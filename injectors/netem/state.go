@@ -104,13 +104,10 @@ func (m impairment) loses() float64 {
 
 // least is the shortest delay that a packet can have which is not reordered.
 func (m impairment) least() time.Duration {
-	switch {
-	case m.Jitter == 0:
+	if m.Jitter == 0 {
 		return m.Delay
-	case m.Distribution == uniform:
-		return m.Delay - m.Jitter
 	}
-	return max(0, m.Delay-4*m.Jitter) // the tables end at four deviations
+	return max(0, m.Delay+time.Duration(float64(m.Jitter)*m.Distribution.quantile(0)))
 }
 
 func (m impairment) String() string {

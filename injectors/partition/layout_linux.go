@@ -61,19 +61,7 @@ func (s state) nodeElements(set nft.Set) []nft.Element {
 	for _, p := range s.From {
 		all = append(all, p.Addrs...)
 	}
-	return elements(set, all)
-}
-
-// elements are those addresses that fit into the set, each once.
-func elements(set nft.Set, addrs []netip.Addr) (list []nft.Element) {
-	sorted := slices.Clone(addrs)
-	slices.SortFunc(sorted, netip.Addr.Compare)
-	for _, a := range slices.Compact(sorted) {
-		if a.Is4() == (set.Key == nft.IPv4()) {
-			list = append(list, nft.Element{Key: a.AsSlice()})
-		}
-	}
-	return list
+	return nft.Addresses(set, all)
 }
 
 // directions are the rules that count by themselves.
@@ -137,17 +125,14 @@ func (w writer) sets(lease time.Duration) {
 		}
 	}
 	for _, set := range []nft.Set{known4(), known6()} {
-		add(set, elements(set, w.s.Nodes))
+		add(set, nft.Addresses(set, w.s.Nodes))
 	}
 }
 
 // portElements are the ranges of ports: those of a set must not overlap.
 func portElements(ports []Ports) (list []nft.Element) {
 	for _, x := range peers.Spans(ports) {
-		list = append(list, nft.Element{Key: binary.BigEndian.AppendUint16(nil, x.Lo)})
-		if x.Hi < 65535 {
-			list = append(list, nft.Element{Key: binary.BigEndian.AppendUint16(nil, x.Hi+1), End: true})
-		}
+		list = append(list, nft.PortRange(x.Lo, x.Hi)...)
 	}
 	return list
 }
@@ -251,7 +236,7 @@ func (w writer) clients(chain string, far nft.Side, comment string) {
 		near = nft.Source
 	}
 	for _, set := range []nft.Set{known4(), known6()} {
-		if len(elements(set, w.s.Nodes)) > 0 {
+		if len(nft.Addresses(set, w.s.Nodes)) > 0 {
 			w.b.AddRule(w.t, chain, "", far.In(set), nft.Accept())
 		}
 	}

@@ -1,7 +1,10 @@
 package nft
 
 import (
+	"encoding/binary"
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -93,6 +96,28 @@ type Element struct {
 	End     bool          // Key is the first that is not in the range any more
 }
 
+// Addresses are those that fit into the set, each once.
+func Addresses(set Set, addrs []netip.Addr) (list []Element) {
+	sorted := slices.Clone(addrs)
+	slices.SortFunc(sorted, netip.Addr.Compare)
+	for _, a := range slices.Compact(sorted) {
+		if a.Is4() == (set.Key == IPv4()) {
+			list = append(list, Element{Key: a.AsSlice()})
+		}
+	}
+	return list
+}
+
+// PortRange is a range of ports as elements of a set of ranges. Those of a set must
+// not overlap.
+func PortRange(lo, hi uint16) []Element {
+	list := []Element{{Key: binary.BigEndian.AppendUint16(nil, lo)}}
+	if hi < 65535 {
+		list = append(list, Element{Key: binary.BigEndian.AppendUint16(nil, hi+1), End: true})
+	}
+	return list
+}
+
 // A Batch is a transaction in the making.
 type Batch struct {
 	messages []message
@@ -154,6 +179,8 @@ const (
 	rejectType   = 1  // NFTA_REJECT_TYPE
 	rejectCode   = 2  // NFTA_REJECT_ICMP_CODE
 	commentUData = 0  // NFTNL_UDATA_RULE_COMMENT
+
+	targetName, targetRevision, targetInfo = 1, 2, 3 // NFTA_TARGET_*, linux/netfilter/nf_tables_compat.h
 )
 
 // AddSet makes a set.

@@ -241,3 +241,6 @@ func (c *Conn) dump(m message, visit func(family byte, attrs []byte) error) erro
 	}
 	return nil
 }
+
+// Closed says that the error is of a socket that was closed before, by us.
+func Closed(err error) bool { return errors.Is(err, errClosed) }

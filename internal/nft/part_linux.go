@@ -111,6 +111,46 @@ func ToLoopback() Part {
 	return Part{meta(unix.NFT_META_OIF), compare(binary.NativeEndian.AppendUint32(nil, loopback))}
 }
 
+// Hand hands the packet to the queue of that number. Without a program that reads
+// it, the packet goes on as if the rule were not there. byTarget uses the target
+// of xtables by the same name, for kernels whose nf_tables has no queue of its own.
+func Hand(number uint16, byTarget bool) Part {
+	const bypass = 1 // NFT_QUEUE_FLAG_BYPASS, NFQ_FLAG_BYPASS
+	if byTarget {
+		// struct xt_NFQ_info_v3: queue, how many, flags
+		info := binary.NativeEndian.AppendUint16(nil, number)
+		info = binary.NativeEndian.AppendUint16(info, 1)
+		info = binary.NativeEndian.AppendUint16(info, bypass)
+		return Part{expr("target", text(targetName, "NFQUEUE"), num32(targetRevision, 3), raw(targetInfo, append(info, 0, 0)))}
+	}
+	num16 := func(kind, v uint16) attr { return raw(kind, binary.BigEndian.AppendUint16(nil, v)) }
+	return Part{expr("queue", num16(unix.NFTA_QUEUE_NUM, number), num16(unix.NFTA_QUEUE_TOTAL, 1), num16(unix.NFTA_QUEUE_FLAGS, bypass))}
+}
+
+// Tagged matches packets whose priority is between lo and hi.
+func Tagged(lo, hi uint32) Part {
+	be := binary.BigEndian.AppendUint32
+	return Part{
+		meta(unix.NFT_META_PRIORITY),
+		expr("byteorder", num32(unix.NFTA_BYTEORDER_SREG, reg), num32(unix.NFTA_BYTEORDER_DREG, reg), num32(unix.NFTA_BYTEORDER_OP, unix.NFT_BYTEORDER_HTON),
+			num32(unix.NFTA_BYTEORDER_LEN, 4), num32(unix.NFTA_BYTEORDER_SIZE, 4)),
+		expr("range", num32(unix.NFTA_RANGE_SREG, reg), num32(unix.NFTA_RANGE_OP, unix.NFT_RANGE_EQ),
+			data(unix.NFTA_RANGE_FROM_DATA, be(nil, lo)), data(unix.NFTA_RANGE_TO_DATA, be(nil, hi))),
+	}
+}
+
+// Through matches packets that come, or leave, by the device of that name; unless
+// leaving is meant, they come.
+func Through(device string, leaving Side) Part {
+	key := uint32(unix.NFT_META_IIFNAME)
+	if leaving == Target {
+		key = unix.NFT_META_OIFNAME
+	}
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, device)
+	return Part{meta(key), compare(name)}
+}
+
 // A Side is one end of a packet.
 type Side int
 
