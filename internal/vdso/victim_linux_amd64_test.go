@@ -85,11 +85,16 @@ type said struct {
 
 func (v *victim) ask(command string) (s said) {
 	v.t.Helper()
+	v.decode(command, &s)
+	return s
+}
+
+func (v *victim) decode(command string, into any) {
+	v.t.Helper()
 	fmt.Fprintln(v.in, command)
-	if err := json.Unmarshal([]byte(v.line()), &s); err != nil {
+	if err := json.Unmarshal([]byte(v.line()), into); err != nil {
 		v.t.Fatal(err)
 	}
-	return s
 }
 
 // coarse is how far two looks at a coarse clock may be apart: a tick, 10 ms at most.
