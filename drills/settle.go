@@ -157,6 +157,9 @@ func (t *trial) leftovers(ctx context.Context, before agent.Traces) error {
 	if err != nil {
 		return fmt.Errorf("look at the surroundings after the trial: %w", err)
 	}
+	for _, what := range after.Unseen {
+		t.note("whether something is left could not be seen everywhere: " + what)
+	}
 	for _, l := range agent.Diff(before, after) {
 		t.rec.Now(timeline.Event{Kind: timeline.Leftover, By: "engine", Node: l.Node, Value: l.What, Evidence: l.Command})
 	}

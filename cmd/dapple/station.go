@@ -161,10 +161,11 @@ func (p *station) revertAll(ctx context.Context, o agent.RevertOptions) (rep age
 	return rep, errors.Join(err, c.Close(ctx))
 }
 
-// look is agent.Snapshot, where that may be done.
+// look is agent.Snapshot, where that may be done. Aside, helpers come and go with
+// their work, and are removed by the engine: they are not looked for.
 func (p *station) look(ctx context.Context, nodes []targets.Node) (agent.Traces, error) {
 	if !p.aside {
-		return agent.Snapshot(ctx, nodes)
+		return agent.Snapshot(ctx, nodes, finders(nodes)...)
 	}
 	c, err := p.reader(ctx)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dapple-drills/dapple/injectors/agent/traces"
 	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/targets"
 )
@@ -24,7 +25,18 @@ const MarkEnv = "DAPPLE_AGENT_OF"
 type Traces struct {
 	Nodes  map[string]NodeTrace
 	Agents map[targets.ProcID]string // agents of dapple on this machine, with their drill
+	// Machine is what this machine has for all nodes: its clock, and its network if
+	// a node uses it.
+	Machine traces.Look
+	// Found is what the finders found, by their keys.
+	Found map[string]Left
+	// Unseen says in words what could not be looked at: of that, nothing is known.
+	Unseen []string
 }
+
+// A Finder finds what is of dapple's in a place that this package does not know,
+// such as the containers of an engine: each by a key that makes it the same one.
+type Finder func(ctx context.Context) (map[string]Left, error)
 
 // NodeTrace is one node in Traces.
 type NodeTrace struct {
@@ -33,28 +45,55 @@ type NodeTrace struct {
 	Start   string                          // the command that starts it
 	Stopped map[targets.ProcID]targets.Proc // by a signal
 	Frozen  map[targets.ProcID]targets.Proc // by a control group
+	Look    traces.Look                     // network, mounts, files, limits
 }
 
 // A Left is a trace of a fault that is there after a drill and was not before.
-type Left struct {
-	What    string
-	Node    string // "" if it is on this machine and on none of the nodes
-	Command string // removes it
-}
+type Left = traces.Left
 
-// Snapshot looks at the nodes, and at this machine. It changes nothing.
-func Snapshot(ctx context.Context, nodes []targets.Node) (Traces, error) {
-	t := Traces{Nodes: map[string]NodeTrace{}}
+// Snapshot looks at the nodes, at this machine, and where the finders look. It
+// changes nothing.
+func Snapshot(ctx context.Context, nodes []targets.Node, finders ...Finder) (Traces, error) {
+	t := Traces{Nodes: map[string]NodeTrace{}, Found: map[string]Left{}}
+	shared := false
 	for _, n := range nodes {
 		trace, err := snapshotNode(ctx, n)
 		if err != nil {
 			return t, fmt.Errorf("looking at node %s: %w", n.Name(), err)
 		}
+		shared = trace.host() || shared
+		t.unseen(n.Name(), trace.Look.Unseen)
 		t.Nodes[n.Name()] = trace
+	}
+	t.Machine = traces.Machine(shared)
+	t.unseen("this machine", t.Machine.Unseen)
+	for _, find := range finders {
+		found, err := find(ctx)
+		if err != nil {
+			t.Unseen = append(t.Unseen, err.Error())
+		}
+		maps.Copy(t.Found, found)
 	}
 	var err error
 	t.Agents, err = agents()
 	return t, err
+}
+
+// unseen notes what could not be looked at, and where.
+func (t *Traces) unseen(where string, what []string) {
+	for _, w := range what {
+		t.Unseen = append(t.Unseen, where+": "+w)
+	}
+}
+
+// host says whether the node lives in the network of this machine, which is then
+// looked at once and not by every node.
+func (t *NodeTrace) host() bool {
+	if t.Look.Net == nil || !t.Look.Net.Shared {
+		return false
+	}
+	t.Look.Net = nil
+	return true
 }
 
 // relook is how far two looks are apart that both must see a process stopped: a
@@ -75,6 +114,7 @@ func snapshotNode(ctx context.Context, n targets.Node) (t NodeTrace, err error) 
 	}
 	p, ok := n.(targets.Processes)
 	if !ok {
+		t.Look = traces.Node(ctx, n, nil)
 		return t, nil
 	}
 	procs, err := p.Processes(ctx)
@@ -87,6 +127,7 @@ func snapshotNode(ctx context.Context, n targets.Node) (t NodeTrace, err error) 
 	if !t.Engine {
 		t.Running = len(procs) > 0
 	}
+	t.Look = traces.Node(ctx, n, procs)
 	if t.Stopped = stopped(procs); len(t.Stopped) > 0 {
 		if err := wait(ctx, relook); err != nil {
 			return t, err
@@ -175,19 +216,26 @@ func Diff(before, after Traces) []Left {
 	for _, name := range slices.Sorted(maps.Keys(after.Nodes)) {
 		b, a := before.Nodes[name], after.Nodes[name]
 		if b.Running && !a.Running {
-			left = append(left, Left{"the node does not run", name, a.Start})
+			left = append(left, Left{What: "the node does not run", Node: name, Command: a.Start})
 		}
 		left = append(left, procsLeft(name, "is stopped by a signal", "kill -CONT %d", b.Stopped, a.Stopped)...)
 		left = append(left, procsLeft(name, "is frozen by its control group", "dapple revert # pid %d", b.Frozen, a.Frozen)...)
+		left = append(left, traces.Diff(name, b.Look, a.Look)...)
+	}
+	left = append(left, traces.Diff("", before.Machine, after.Machine)...)
+	for key, l := range after.Found {
+		if _, was := before.Found[key]; !was {
+			left = append(left, l)
+		}
 	}
 	for name, b := range before.Nodes {
 		if _, there := after.Nodes[name]; !there && b.Running {
-			left = append(left, Left{"the node is not there any more", name, b.Start})
+			left = append(left, Left{What: "the node is not there any more", Node: name, Command: b.Start})
 		}
 	}
 	for id, drill := range after.Agents {
 		if _, was := before.Agents[id]; !was {
-			left = append(left, Left{fmt.Sprintf("the agent of drill %s (%v) is still there", drill, id), "", fmt.Sprintf("kill -TERM %d", id.PID)})
+			left = append(left, Left{What: fmt.Sprintf("the agent of drill %s (%v) is still there", drill, id), Command: fmt.Sprintf("kill -TERM %d", id.PID)})
 		}
 	}
 	slices.SortStableFunc(left, func(a, b Left) int {
@@ -199,7 +247,7 @@ func Diff(before, after Traces) []Left {
 func procsLeft(node, what, command string, before, after map[targets.ProcID]targets.Proc) (left []Left) {
 	for id, p := range after {
 		if _, was := before[id]; !was {
-			left = append(left, Left{fmt.Sprintf("%v (%s) %s", id, p.Name, what), node, fmt.Sprintf(command, id.PID)})
+			left = append(left, Left{What: fmt.Sprintf("%v (%s) %s", id, p.Name, what), Node: node, Command: fmt.Sprintf(command, id.PID)})
 		}
 	}
 	return left

@@ -31,7 +31,8 @@ func Layers() []Layer {
 		{"injectors/partition", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers", "internal/sock"}, "a cut is a table in the kernel"},
 		{"injectors/netem", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers"}, "so is what holds packets back"},
 		{"injectors/clockskew", []string{"injectors", "targets", "internal/kernel", "internal/procs", "internal/vdso"}, "a wrong clock is code in a process"},
-		{"injectors/agent", []string{"injectors", "targets", "drills/journal", "internal/..."}, "runs where the nodes are"},
+		{"injectors/agent", []string{"injectors", "targets", "drills/journal", "injectors/agent/traces", "internal/..."}, "runs where the nodes are"},
+		{"injectors/agent/traces", []string{"targets", "internal/..."}, "what a fault may leave behind, whatever fault it was"},
 		{"injectors/all", []string{"injectors", "injectors/*"}, "the catalogue"},
 		{"injectors/injectortest", []string{"injectors", "targets", "targets/faketarget", "internal/..."}, "the laws, on a fake node"},
 

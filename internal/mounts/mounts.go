@@ -21,6 +21,7 @@ type Mount struct {
 	FSType       string // "ext4", "overlay", "cgroup2" …
 	Source       string // by the file system: "/dev/vda1", "tmpfs"
 	Super        string // options of the file system: "rw,freezer"
+	Options      string // options of this mount of it: "rw,noatime"
 }
 
 // Read reads a file in the format of mountinfo.
@@ -67,7 +68,7 @@ func parseLine(line string) (m Mount, err error) {
 	}
 	m.Major, m.Minor = uint32(ma), uint32(mi)
 	m.Root, m.Point, m.FSType, m.Source = unescape(f[3]), unescape(f[4]), unescape(b[0]), unescape(b[1])
-	m.Super = strings.Join(b[2:], " ")
+	m.Options, m.Super = f[5], strings.Join(b[2:], " ")
 	return m, nil
 }
 

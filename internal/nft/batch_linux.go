@@ -25,6 +25,14 @@ func (f Family) String() string {
 		return "inet"
 	case Netdev:
 		return "netdev"
+	case unix.NFPROTO_IPV4:
+		return "ip"
+	case unix.NFPROTO_IPV6:
+		return "ip6"
+	case unix.NFPROTO_ARP:
+		return "arp"
+	case unix.NFPROTO_BRIDGE:
+		return "bridge"
 	}
 	return fmt.Sprintf("family %d", byte(f))
 }
