@@ -103,7 +103,7 @@ func examinations() []examination {
 		{"target docker", examineDocker},
 		{"agent: in a helper container", examineHelper},
 	}
-	all = append(all, faultExaminations()...)
+	all = append(append(all, mechanismExaminations()...), faultExaminations()...)
 	for _, k := range allprobes.Kinds() {
 		all = append(all, examination{"system " + k.Name, func(context.Context) (string, error) { return k.Summary, nil }})
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dapple-drills/dapple/injectors"
 	allinjectors "github.com/dapple-drills/dapple/injectors/all"
+	"github.com/dapple-drills/dapple/internal/mechanism"
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/docker"
 	"github.com/dapple-drills/dapple/targets/netns"
@@ -40,6 +41,17 @@ func faultExaminations() []examination {
 				}
 			}
 			return carriers(k) + "; ended by: " + k.Layers, nil
+		}})
+	}
+	return all
+}
+
+// mechanismExaminations try what of the kernel faults are made of.
+func mechanismExaminations() []examination {
+	var all []examination
+	for _, m := range mechanism.List() {
+		all = append(all, examination{"kernel: " + m.Name, func(ctx context.Context) (string, error) {
+			return "for " + m.For, m.Try(ctx)
 		}})
 	}
 	return all
