@@ -107,9 +107,44 @@ func (c *systemChecker) host(path string, h HostNode) {
 	case h.URL != "" && h.Addr != "":
 		c.report(c.src.key(path+".addr"), slipf(ruleOneOf, "keep one of them", "%s: url and addr exclude each other", path))
 	}
+	c.service(path, h)
 	c.url(path+".url", h.URL)
 	if _, port, err := net.SplitHostPort(h.Addr); h.Addr != "" && (err != nil || port == "") {
 		c.report(c.src.value(path+".addr"), slipf(ruleAddress, "write it as 10.0.0.1:5432", "%s.addr: %q is not host:port", path, h.Addr))
+	}
+}
+
+// serviceUnit is the name of a service unit (systemd.unit(5)) that is no option.
+var serviceUnit = regexp.MustCompile(unitPattern)
+
+const unitPattern = `^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*\.service$`
+
+// service reports what does not name a service of this machine.
+func (c *systemChecker) service(path string, h HostNode) {
+	if h.Unit != "" && h.PIDFile != "" {
+		c.report(c.src.key(path+".pidfile"), slipf(ruleOneOf, "keep one of them", "%s: unit and pidfile exclude each other", path))
+	}
+	if c.src.has(path+".unit") && !serviceUnit.MatchString(h.Unit) {
+		c.report(c.src.value(path+".unit"), slipf(ruleHost, "write it as postgresql@15-main.service", "%s.unit: %q is no name of a service unit", path, h.Unit))
+	}
+	if c.src.has(path+".pidfile") && !strings.HasPrefix(h.PIDFile, "/") {
+		c.report(c.src.value(path+".pidfile"), slipf(ruleHost, "write it as /run/orders.pid", "%s.pidfile: %q is no absolute path", path, h.PIDFile))
+	}
+	if !c.src.has(path + ".start") {
+		return
+	}
+	switch {
+	case h.PIDFile == "":
+		c.report(c.src.key(path+".start"), slipf(ruleHost, "a unit is started by systemd, and an address by nobody", "%s.start: it belongs to a pidfile", path))
+	case len(h.Start) == 0:
+		c.report(c.src.value(path+".start"), slipf(ruleZero, "write it as [/usr/bin/program, argument]", "%s.start: the list is empty", path))
+	case !strings.HasPrefix(h.Start[0], "/"):
+		c.report(c.src.value(path+".start"), slipf(ruleHost, "there is no shell and no PATH: write it as [/usr/bin/program, argument]", "%s.start: %q is no absolute path of a program", path, h.Start[0]))
+	}
+	for _, word := range h.Start {
+		if c.password(path+".start", word) {
+			return
+		}
 	}
 }
 

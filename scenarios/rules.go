@@ -48,6 +48,7 @@ const (
 	ruleNodesWay      = "nodes-way"    // not exactly one way to find the nodes
 	ruleFilter        = "filter"       // docker without any filter
 	ruleAddress       = "address"      // a URL or an address that is none
+	ruleHost          = "host"         // a unit, a pidfile or a command that is none
 	ruleNodeName      = "node-name"    // a node's name twice, or one that is a role
 	ruleOneOf         = "one-of"       // two keys that exclude each other
 	ruleBackoff       = "backoff"      // from is longer than to

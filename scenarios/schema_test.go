@@ -68,6 +68,14 @@ func narrow(defs jsonschema.Definitions, root *jsonschema.Schema) {
 			s.MaxProperties = &most
 		case "HostNode":
 			s.OneOf = []*jsonschema.Schema{need("url"), need("addr")}
+			s.Not = need("unit", "pidfile")
+			s.DependentRequired = map[string][]string{"start": {"pidfile"}}
+			unit, _ := s.Properties.Get("unit")
+			unit.Pattern = scenarios.UnitPattern
+			pidfile, _ := s.Properties.Get("pidfile")
+			pidfile.Pattern = "^/"
+			start, _ := s.Properties.Get("start")
+			start.PrefixItems = []*jsonschema.Schema{{Pattern: "^/"}}
 		case "Clients":
 			s.Not = need("dsn", "url")
 		}

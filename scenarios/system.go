@@ -40,7 +40,7 @@ const (
 type Nodes struct {
 	// Containers of the Docker engine.
 	Docker *DockerNodes `yaml:"docker,omitempty"`
-	// Addresses: only probes reach them.
+	// Services of this machine, or addresses that only probes reach.
 	Hosts []HostNode `yaml:"hosts,omitempty" jsonschema:"minItems=1"`
 	// Machines reached by ssh.
 	SSH []SSHNode `yaml:"ssh,omitempty" jsonschema:"minItems=1"`
@@ -57,7 +57,8 @@ type DockerNodes struct {
 	Names Strings `yaml:"names,omitempty"`
 }
 
-// HostNode is a node by address; only probes can reach it.
+// HostNode is a service of this machine, or, without unit and pidfile, an address
+// that only probes can reach.
 type HostNode struct {
 	// Unique in the system, and no role.
 	Name string `yaml:"name" jsonschema:"minLength=1"`
@@ -65,6 +66,13 @@ type HostNode struct {
 	URL string `yaml:"url,omitempty"`
 	// The same as "host:port", for what is no URL.
 	Addr string `yaml:"addr,omitempty"`
+	// The service unit of this machine's systemd that the node is.
+	Unit string `yaml:"unit,omitempty"`
+	// The file in which the node's main process is named.
+	PIDFile string `yaml:"pidfile,omitempty"`
+	// The program that starts the process of the pidfile, with its arguments; only
+	// with --allow-commands.
+	Start []string `yaml:"start,omitempty" jsonschema:"minItems=1"`
 }
 
 // SSHNode is a node on a machine reached by ssh.

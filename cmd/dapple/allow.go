@@ -7,7 +7,6 @@ import (
 
 	"github.com/dapple-drills/dapple/internal/diag"
 	"github.com/dapple-drills/dapple/internal/trust"
-	"github.com/dapple-drills/dapple/scenarios"
 )
 
 // commands refuses files by which commands would be run, unless the operator
@@ -20,18 +19,25 @@ func (d drillFiles) commands(allowed bool) error {
 		if err != nil || !kind.Commands {
 			continue // an unknown one is refused elsewhere
 		}
-		errs = append(errs, mayRun(s, allowed, d.foreign))
+		errs = append(errs, mayRun(fmt.Sprintf("%s: inject %s", s.Pos, s.Inject), allowed, d.foreign))
+	}
+	if d.system != nil {
+		for _, h := range d.system.Nodes.Hosts {
+			if len(h.Start) > 0 {
+				errs = append(errs, mayRun("the start command of node "+h.Name, allowed, d.strange))
+			}
+		}
 	}
 	return errors.Join(errs...)
 }
 
-func mayRun(s scenarios.Step, allowed bool, foreign error) error {
+func mayRun(what string, allowed bool, foreign error) error {
 	switch {
 	case !allowed:
-		return diag.Hint(fmt.Errorf("%s: inject %s runs commands that the scenario names, and that was not allowed", s.Pos, s.Inject),
-			"read them, and add --allow-commands if you want what they say")
+		return diag.Hint(fmt.Errorf("%s: it runs what the file names, and that was not allowed", what),
+			"read it, and add --allow-commands if you want what it says")
 	case foreign != nil:
-		return fmt.Errorf("%s: inject %s runs commands, and they must come from a file of your own: %w", s.Pos, s.Inject, foreign)
+		return fmt.Errorf("%s: it runs what the file names, which must be a file of your own: %w", what, foreign)
 	}
 	return nil
 }

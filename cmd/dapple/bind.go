@@ -134,8 +134,11 @@ func (b *bound) choose(ctx context.Context, nodes []targets.Node) (err error) {
 }
 
 func openNodes(ctx context.Context, n scenarios.Nodes) ([]targets.Node, error) {
+	if len(n.Hosts) > 0 {
+		return hostNodes(ctx, n.Hosts)
+	}
 	if n.Docker == nil {
-		return nil, errors.New("nodes: this dapple can reach nodes in Docker only; hosts and ssh come later")
+		return nil, errors.New("nodes: this dapple can reach nodes in Docker and on this machine only; ssh comes later")
 	}
 	engine, err := docker.Connect(ctx)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/dapple-drills/dapple/scenarios"
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/docker"
+	"github.com/dapple-drills/dapple/targets/host"
 	"github.com/dapple-drills/dapple/targets/netns"
 	"github.com/dapple-drills/dapple/targets/process"
 	"github.com/dapple-drills/dapple/targets/testcluster"
@@ -24,7 +25,7 @@ import (
 
 // openers are the places from which an agent can open a node again.
 func openers() []targets.Opener {
-	return []targets.Opener{docker.Opener(), netns.Opener(), process.Opener}
+	return []targets.Opener{docker.Opener(), host.Opener(), netns.Opener(), process.Opener}
 }
 
 // agentConfig is what this program's agent, and its revert, are made from. An

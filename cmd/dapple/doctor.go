@@ -101,6 +101,7 @@ func examinations() []examination {
 		{"processes: of other users", examineCaps(kernel.CapKill, kernel.CapSysPtrace)},
 		{"sessions from inside a node", examineCaps(kernel.CapSysAdmin)},
 		{"target docker", examineDocker},
+		{"target host: units", examineHost},
 		{"agent: in a helper container", examineHelper},
 	}
 	all = append(append(all, mechanismExaminations()...), faultExaminations()...)

@@ -33,6 +33,7 @@ type drillFiles struct {
 	foreign      error             // why the scenario is not the operator's own file; nil if it is
 	system       *scenarios.System // nil for a built-in cluster
 	systemData   []byte
+	strange      error  // why the system file is not the operator's own; nil if it is
 	cluster      string // the built-in cluster's name, or ""
 }
 
@@ -82,7 +83,7 @@ func loadSystem(on string) (d drillFiles, err error) {
 		d.cluster = name
 		return d, usage(vocabulary().CheckCluster(name))
 	}
-	if d.systemData, err = os.ReadFile(on); err != nil {
+	if d.systemData, d.strange, err = readFile(on); err != nil {
 		return d, usage(fmt.Errorf("read the system file: %w", err))
 	}
 	d.system, err = scenarios.ParseSystem(on, d.systemData, vocabulary())

@@ -10,6 +10,7 @@ import (
 	"github.com/dapple-drills/dapple/drills/journal"
 	"github.com/dapple-drills/dapple/injectors/agent"
 	"github.com/dapple-drills/dapple/internal/diag"
+	"github.com/dapple-drills/dapple/targets/host"
 )
 
 func revertCmd(g *globals, io stdio) *cobra.Command {
@@ -68,17 +69,29 @@ func takeBack(ctx context.Context, g *globals, io stdio, all bool) (rep agent.Re
 // back what is left, and whether there are any.
 func sayCommands(io stdio, home string, left []journal.Record) (any bool, err error) {
 	for _, r := range left {
-		kind, err := injectorOf(r.Fault.Kind)
-		if err != nil || !kind.Commands {
-			continue // one that is not known is reported by the revert itself
+		text := commandOf(r)
+		if text == "" {
+			continue
 		}
 		if err := ownJournal(journal.Dir(home)); err != nil {
 			return true, err
 		}
 		any = true
-		fmt.Fprintf(io.out, "%s: will run: %s\n", r.Fault.Node, r.Fault.Undo)
+		fmt.Fprintf(io.out, "%s: will run: %s\n", r.Fault.Node, text)
 	}
 	return any, nil
+}
+
+// commandOf is the command of the operator's by which a fault is taken back, or "".
+// What is not known here is reported by the revert itself.
+func commandOf(r journal.Record) string {
+	if kind, err := injectorOf(r.Fault.Kind); err == nil && kind.Commands {
+		return r.Fault.Undo
+	}
+	if c, err := host.Read(r.Node); err != nil || len(c.Start) == 0 {
+		return ""
+	}
+	return r.Fault.Undo + " # if it does not run"
 }
 
 func printReverted(io stdio, rep agent.Report, err error) {

@@ -23,6 +23,19 @@ func NeedRoot(t testing.TB) {
 	Need(t, "root", missing)
 }
 
+// NeedSystemd ends the test unless there is a systemd that it can start as pid 1
+// of namespaces of its own. This machine need not be run by it.
+func NeedSystemd(t testing.TB) {
+	t.Helper()
+	var missing error
+	for _, program := range []string{"/lib/systemd/systemd", "systemctl", "unshare", "nsenter"} {
+		if _, err := exec.LookPath(program); err != nil && missing == nil {
+			missing = fmt.Errorf("install it with apt-get install systemd util-linux: %w", err)
+		}
+	}
+	Need(t, "systemd", missing)
+}
+
 // NeedDocker ends the test unless a Docker engine answers on this machine and
 // has, or can get, images: see .ci/docker-up and .ci/base-image.
 func NeedDocker(t testing.TB) {
