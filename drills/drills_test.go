@@ -37,6 +37,26 @@ func TestADrillInjectsRevertsAuditsAndCleansUpInThatOrder(t *testing.T) {
 	})
 }
 
+func TestAFaultIsHeldForItsTimeAlsoIfANodeLetsQuestionsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.slow = true
+		rec, err := Run(t.Context(), w.plan(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := rec.Trials[0].Faults[0]
+		if held := f.Revert[0] - f.Effect[1]; held < 1990 || held > 2010 {
+			t.Errorf("held for %v ms, want 2000", held)
+		}
+		got := w.log()
+		asked, reverted := slices.Index(got, "ask for forks"), slices.Index(got, "revert")
+		if asked < 0 || asked > reverted {
+			t.Errorf("whether the histories forked was not asked before the revert: %v", got)
+		}
+	})
+}
+
 func TestPreflightRefusesWithWhatEachNodeSaidAndTouchesNothing(t *testing.T) {
 	for name, roles := range map[string]map[string]probes.Role{
 		"two primaries": {"a": probes.Primary, "b": probes.Primary, "c": probes.Replica},

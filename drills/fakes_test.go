@@ -27,6 +27,7 @@ type world struct {
 	down    bool // clients fail
 	noProof bool // faults have no effect
 	stuck   bool // faults cannot be reverted
+	slow    bool // the system lets whoever asks for forks wait
 	saw     chan agent.Sighted
 	refuse  error
 }
@@ -73,6 +74,13 @@ func (w *world) Role(_ context.Context, n targets.Node) probes.Claim {
 }
 func (w *world) Open(context.Context, probes.Where) (probes.Session, *probes.Ack) {
 	return session{}, nil
+}
+func (w *world) Fork(ctx context.Context, _ timeline.Emit) error {
+	w.note("ask for forks")
+	if w.slow {
+		<-ctx.Done()
+	}
+	return ctx.Err()
 }
 func (w *world) NodeName(taker string) string { return taker }
 func (w *world) Close() error                 { return nil }

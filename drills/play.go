@@ -28,6 +28,7 @@ type heldStep struct {
 	step   Step
 	faults map[string]injectors.Fault // by key
 	until  time.Time
+	asked  bool // for a proof of two histories
 	over   bool
 }
 
@@ -78,6 +79,9 @@ func (t *trial) holdUntil(ctx context.Context, held []*heldStep, until time.Time
 				next = h.until
 			}
 		}
+		if err := t.askBefore(ctx, held, next); err != nil {
+			return err
+		}
 		if err := wait(ctx, time.Until(next)); err != nil {
 			return err
 		}
@@ -92,6 +96,23 @@ func (t *trial) holdUntil(ctx context.Context, held []*heldStep, until time.Time
 			return nil
 		}
 	}
+}
+
+// askBefore asks for a proof of two histories shortly before a step ends at next, so
+// that the question, which a frozen node lets wait, does not prolong the fault.
+func (t *trial) askBefore(ctx context.Context, held []*heldStep, next time.Time) error {
+	for _, h := range held {
+		if h.over || h.asked || h.until.After(next) {
+			continue
+		}
+		left := time.Until(next)
+		if err := wait(ctx, left-min(evidenceDeadline, left/2)); err != nil {
+			return err
+		}
+		h.asked = true
+		t.forks(ctx, next)
+	}
+	return nil
 }
 
 // inject aims, plans, and makes the step's faults on all its nodes at once.
@@ -175,7 +196,9 @@ func (t *trial) revert(ctx context.Context, h *heldStep) error {
 		return nil
 	}
 	h.over = true
-	t.forks(ctx)
+	if !h.asked {
+		t.forks(ctx, time.Now().Add(evidenceDeadline))
+	}
 	t.phase("revert")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revertDeadline)
 	defer cancel()

@@ -45,17 +45,18 @@ func (t *trial) settled(m verdict.Metrics) bool {
 }
 
 // evidenceDeadline bounds asking the system for a proof of its own. The first one
-// is asked for while a fault is held, which it may prolong by that much.
+// is asked for before the end of a fault, which it does not put off; of a fault that
+// is ended before its time, it may.
 const evidenceDeadline = 2 * time.Second
 
 // forks asks the system for its own proof that two histories exist, before the
 // revert: a node that rejoins erases it.
-func (t *trial) forks(ctx context.Context) {
+func (t *trial) forks(ctx context.Context, by time.Time) {
 	f, ok := t.p.System.(probes.Forker)
 	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceDeadline)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), by)
 	defer cancel()
 	if err := f.Fork(ctx, t.rec.Emit); err != nil {
 		t.note("whether the histories forked could not be asked before the revert: " + err.Error())

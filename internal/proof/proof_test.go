@@ -106,6 +106,26 @@ func TestADrillThatCouldNotTellCountsForNobody(t *testing.T) {
 	}
 }
 
+func TestWhereTheOutageEndsWithTheFaultOneObjectiveDecides(t *testing.T) {
+	quiet := func(o verdict.Outcome) drills.Record {
+		return drills.Record{Verdict: verdict.Inconclusive, Reason: "rto: censored", Trials: []verdict.Trial{{
+			Findings: []verdict.Finding{{Objective: "failover", Want: "no", Got: "no failover", Outcome: o}},
+		}}}
+	}
+	i := slices.IndexFunc(rows(), func(r row) bool { return r.clears == "failover" })
+	r := result{row: rows()[i]}
+	r.count(quiet(verdict.Met), false)
+	r.count(quiet(verdict.Unproven), false)
+	if r.sound() != "silent 1 of 2, not told 1 of 2" {
+		t.Errorf("%s", r.sound())
+	}
+	other := result{row: rows()[0]}
+	other.count(quiet(verdict.Met), false)
+	if other.sound() != "not told 1 of 1" {
+		t.Errorf("a row that its verdict decides: %s", other.sound())
+	}
+}
+
 func TestTheTrackRecordIsWrittenFromTheRecordsAndNamesTheCommand(t *testing.T) {
 	dir := t.TempDir()
 	for cluster, rec := range map[string]drills.Record{"patroni-async": telling(), "patroni": {Verdict: verdict.Pass}} {

@@ -63,11 +63,17 @@ func (r *result) count(rec drills.Record, twin bool) {
 		r.alarms.add(said)
 	case rec.Verdict == verdict.Fail:
 		r.alarms.add(rec.Reason)
-	case rec.Verdict == verdict.Pass:
+	case rec.Verdict == verdict.Pass, rec.Verdict == verdict.Inconclusive && r.cleared(rec):
 		r.silent.add("")
 	default:
 		r.unclear.add(string(rec.Verdict) + ": " + rec.Reason)
 	}
+}
+
+// cleared says whether the one objective that decides is met.
+func (r *result) cleared(rec drills.Record) bool {
+	_, ok := find(rec, r.clears, func(f verdict.Finding) bool { return f.Outcome == verdict.Met })
+	return ok && r.clears != ""
 }
 
 func (r *result) line() string {
