@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dapple-drills/dapple/internal/mounts"
+	"github.com/dapple-drills/dapple/internal/volumes"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -22,57 +23,54 @@ var hostDirs = []string{
 }
 
 func (kernelDisk) allowed(ctx context.Context, n targets.Node, s state, need uint64) error {
-	v, err := enter(ctx, n, s.Path)
+	v, err := volumes.Enter(ctx, n, s.Path)
 	if err != nil {
 		return err
 	}
-	err = errors.Join(descriptors(s, need), memory(v.mount, s, need))
+	err = errors.Join(descriptors(s, need), memory(v.Mount, s, need))
 	if s.Limit == 0 {
-		err = errors.Join(err, v.shared())
+		err = errors.Join(err, shared(v))
 	}
-	return errors.Join(err, v.dir.Close())
+	return errors.Join(err, v.Close())
 }
 
 // shared refuses a disk that others than the node live on.
-func (v volume) shared() error {
+func shared(v volumes.Volume) error {
 	const mend = "give an explicit limit (limit: 1GiB), or a volume of its own"
 	host, err := hostDevices()
 	if err != nil {
 		return err
 	}
-	where := fmt.Sprintf("its disk (%s on device %s)", v.mount.FSType, v.device())
-	if v.mount.Point == "/" {
-		where = fmt.Sprintf("no file system of its own is mounted there: it is on the node's root (%s on device %s), which", v.mount.FSType, v.device())
+	where := fmt.Sprintf("its disk (%s on device %s)", v.Mount.FSType, v.Device())
+	if v.Mount.Point == "/" {
+		where = fmt.Sprintf("no file system of its own is mounted there: it is on the node's root (%s on device %s), which", v.Mount.FSType, v.Device())
 	}
-	if dir, is := host[v.device()]; is {
-		return fmt.Errorf("%s: %s also carries the host's %s: %s", v.dir.Name(), where, dir, mend)
+	if dir, is := host[v.Device()]; is {
+		return fmt.Errorf("%s: %s also carries the host's %s: %s", v.Dir.Name(), where, dir, mend)
 	}
-	dev, dir, err := v.engines()
+	dev, dir, err := engines(v)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: whether %s is the host's cannot be told: %s: %w", v.dir.Name(), where, mend, err)
-	case v.mount.FSType == "overlay" && host[dev] != "":
-		return fmt.Errorf("%s: %s lies in %s, on the disk that carries the host's %s: %s", v.dir.Name(), where, dir, host[dev], mend)
-	case dev != "" && (v.mount.FSType == "overlay" || dev == v.device()):
-		return fmt.Errorf("%s: %s is the one on which the engine keeps its containers (%s): %s", v.dir.Name(), where, dir, mend)
+		return fmt.Errorf("%s: whether %s is the host's cannot be told: %s: %w", v.Dir.Name(), where, mend, err)
+	case v.Mount.FSType == "overlay" && host[dev] != "":
+		return fmt.Errorf("%s: %s lies in %s, on the disk that carries the host's %s: %s", v.Dir.Name(), where, dir, host[dev], mend)
+	case dev != "" && (v.Mount.FSType == "overlay" || dev == v.Device()):
+		return fmt.Errorf("%s: %s is the one on which the engine keeps its containers (%s): %s", v.Dir.Name(), where, dir, mend)
 	}
 	return nil
 }
 
 // engines is the device on which the engine of the node keeps its root: of the
 // upper layer of its overlay. It has none where the root is no overlay.
-func (v volume) engines() (dev, upper string, err error) {
-	all, err := mounts.Read(fmt.Sprintf("/proc/%d/mountinfo", v.main.PID))
+func engines(v volumes.Volume) (dev, upper string, err error) {
+	all, err := mounts.Read(fmt.Sprintf("/proc/%d/mountinfo", v.Main.PID))
 	if err != nil {
 		return "", "", err
 	}
-	for _, m := range append([]mounts.Mount{v.mount}, all...) {
-		if m.FSType != "overlay" || m.ID != v.mount.ID && m.Point != "/" {
+	for _, m := range append([]mounts.Mount{v.Mount}, all...) {
+		upper := volumes.Upper(m)
+		if upper == "" || m.ID != v.Mount.ID && m.Point != "/" {
 			continue
-		}
-		upper, _ := m.Option("upperdir")
-		if upper == "" {
-			continue // read-only
 		}
 		dev, err := hostDevice(upper)
 		return dev, upper, err
@@ -98,25 +96,10 @@ func hostDevices() (map[string]string, error) {
 	return host, nil
 }
 
-// hostDevice is the device of a directory of the host: of its first process, also
-// where dapple runs in a container that shows it; else of the machine as we see it.
+// hostDevice is the device of a directory of the host.
 func hostDevice(dir string) (string, error) {
-	mountinfo := "/proc/1/mountinfo"
-	root, err := unix.Open("/proc/1/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		mountinfo = "/proc/self/mountinfo"
-		if root, err = unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-			return "", err
-		}
-	}
-	defer unix.Close(root)
-	fd, err := unix.Openat2(root, dir, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS})
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", dir, err)
-	}
-	f := os.NewFile(uintptr(fd), dir)
-	m, err := mountOf(f, mountinfo)
-	return device(m), errors.Join(err, f.Close())
+	m, err := volumes.Host(dir)
+	return volumes.Device(m), err
 }
 
 // spare are descriptors that the agent needs for other things than inodes.

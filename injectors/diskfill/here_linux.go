@@ -10,6 +10,7 @@ import (
 
 	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/internal/mounts"
+	"github.com/dapple-drills/dapple/internal/volumes"
 )
 
 // here takes one block of the place for temporary files by a file without a name.
@@ -23,15 +24,11 @@ func here(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	dir, err := openIn(me, os.TempDir())
+	v, err := volumes.At(me, os.TempDir())
 	if err != nil {
 		return err
 	}
-	m, err := mountOf(dir, "/proc/self/mountinfo")
-	if err == nil {
-		err = oneBlock(dir, m)
-	}
-	return errors.Join(err, dir.Close())
+	return errors.Join(oneBlock(v.Dir, v.Mount), v.Close())
 }
 
 func oneBlock(dir *os.File, m mounts.Mount) error {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/dapple-drills/dapple/internal/mounts"
+	"github.com/dapple-drills/dapple/internal/volumes"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -31,14 +32,14 @@ type kernelHolder struct {
 }
 
 func (kernelDisk) hold(ctx context.Context, n targets.Node, s state) (holder, error) {
-	v, err := enter(ctx, n, s.Path)
+	v, err := volumes.Enter(ctx, n, s.Path)
 	if err != nil {
 		return nil, err
 	}
-	if v.device() != s.Device {
-		return nil, errors.Join(fmt.Errorf("%s is on another file system by now: %s instead of %s", s.Path, v.device(), s.Device), v.dir.Close())
+	if v.Device() != s.Device {
+		return nil, errors.Join(fmt.Errorf("%s is on another file system by now: %s instead of %s", s.Path, v.Device(), s.Device), v.Close())
 	}
-	return &kernelHolder{dir: v.dir, mount: v.mount, s: s}, nil
+	return &kernelHolder{dir: v.Dir, mount: v.Mount, s: s}, nil
 }
 
 // errReleased ends a grow that goes on when the fault is taken back.
@@ -168,12 +169,12 @@ func (h *kernelHolder) release(context.Context) error {
 const nobody = 65534
 
 func (kernelDisk) refuses(ctx context.Context, n targets.Node, s state) (full bool, words string, err error) {
-	v, err := enter(ctx, n, s.Path)
+	v, err := volumes.Enter(ctx, n, s.Path)
 	if err != nil {
 		return false, "", err
 	}
-	defer func() { err = errors.Join(err, v.dir.Close()) }()
-	f, err := unnamed(v.dir)
+	defer func() { err = errors.Join(err, v.Close()) }()
+	f, err := unnamed(v.Dir)
 	if errors.Is(err, unix.ENOSPC) {
 		return true, "a new file is refused: no space left on device", nil
 	}
@@ -184,7 +185,7 @@ func (kernelDisk) refuses(ctx context.Context, n targets.Node, s state) (full bo
 	if s.Inodes {
 		return false, "a new file can be made", nil
 	}
-	now, err := measure(v.dir, v.mount)
+	now, err := measure(v.Dir, v.Mount)
 	if err != nil {
 		return false, "", err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/internal/testenv"
+	"github.com/dapple-drills/dapple/internal/volumes"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -192,19 +193,19 @@ func spaceOf(t *testing.T, n node, path string) space {
 // write writes a megabyte to a new file of the node, as a user without rights.
 func write(t *testing.T, n node, path string) error {
 	t.Helper()
-	v, err := enter(t.Context(), n, path)
+	v, err := volumes.Enter(t.Context(), n, path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer v.dir.Close()
+	defer v.Dir.Close()
 	name := fmt.Sprintf("victim-%d", time.Now().UnixNano())
-	fd, err := unix.Openat(int(v.dir.Fd()), name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	fd, err := unix.Openat(int(v.Dir.Fd()), name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	defer func() {
-		if err := unix.Unlinkat(int(v.dir.Fd()), name, 0); err != nil {
+		if err := unix.Unlinkat(int(v.Dir.Fd()), name, 0); err != nil {
 			t.Error(err)
 		}
 	}()

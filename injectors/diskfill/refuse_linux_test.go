@@ -12,6 +12,7 @@ import (
 
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/internal/testenv"
+	"github.com/dapple-drills/dapple/internal/volumes"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -85,7 +86,7 @@ func TestASymbolicLinkDoesNotLeadOutOfTheNode(t *testing.T) {
 	cmd.Env = append(os.Environ(), chrootEnv+"="+root)
 	n := nodeOf(t, spawn(t, cmd))
 	for _, link := range []string{"/absolute", "/relative", "/../" + host} {
-		dir, err := openIn(n.main, link)
+		dir, err := volumes.OpenIn(n.main, link)
 		if err == nil {
 			t.Errorf("%s led to %s", link, dir.Name())
 			dir.Close()
@@ -96,7 +97,7 @@ func TestASymbolicLinkDoesNotLeadOutOfTheNode(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, host), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	dir, err := openIn(n.main, "/absolute")
+	dir, err := volumes.OpenIn(n.main, "/absolute")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,12 +110,12 @@ func TestASymbolicLinkDoesNotLeadOutOfTheNode(t *testing.T) {
 
 func TestATmpfsThatWouldEatTheHostsMemoryIsRefused(t *testing.T) {
 	n, path := mounted(t, "tmpfs")
-	v, err := enter(t.Context(), n, path)
+	v, err := volumes.Enter(t.Context(), n, path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer v.dir.Close()
-	if err := memory(v.mount, state{Path: path}, 1<<50); err == nil || !strings.Contains(err.Error(), "memory") {
+	defer v.Dir.Close()
+	if err := memory(v.Mount, state{Path: path}, 1<<50); err == nil || !strings.Contains(err.Error(), "memory") {
 		t.Error(err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/internal/cgroups"
 	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/internal/mounts"
 	"github.com/dapple-drills/dapple/internal/testenv"
@@ -106,13 +107,12 @@ func TestAGroupWithAStrangerOrFrozenByOthersIsRefused(t *testing.T) {
 				s, err := kernel.ReadStat(stranger.main.PID)
 				return err != nil || s.Dead(), nil
 			})
-			g := group{Dir: dir, V2: version == "v2"}
-			name, frozen, thawed := g.file()
-			if err := os.WriteFile(name, []byte(frozen), 0); err != nil {
+			name, frozen, thawed := group{cgroups.Group{V2: version == "v2"}}.file()
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(frozen), 0); err != nil {
 				t.Fatal(err)
 			}
 			refused("frozen already")
-			if err := os.WriteFile(name, []byte(thawed), 0); err != nil {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(thawed), 0); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -131,11 +131,12 @@ func TestAGroupThatIsGoneOrAnotherHasNothingToTakeBack(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			dir := own(t, root)
 			x := newPauser(Params{})
-			ino, err := inode(dir)
+			info, err := os.Stat(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := state{How: Freezer, Group: &group{Dir: dir, Inode: ino + 1, V2: version == "v2"}}
+			ino := info.Sys().(*syscall.Stat_t).Ino
+			s := state{How: Freezer, Group: &group{cgroups.Group{Dir: dir, Inode: ino + 1, V2: version == "v2"}}}
 			if err := x.Inject(t.Context(), nil, s); !errors.Is(err, targets.ErrGone) {
 				t.Errorf("another group was frozen: %v", err)
 			}
@@ -148,40 +149,4 @@ func TestAGroupThatIsGoneOrAnotherHasNothingToTakeBack(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestAGroupIsFoundInEitherHierarchy(t *testing.T) {
-	v1 := mounts.Mount{Root: "/", Point: "/sys/fs/cgroup/freezer", FSType: "cgroup", Super: "rw,freezer"}
-	v2 := mounts.Mount{Root: "/", Point: "/sys/fs/cgroup", FSType: "cgroup2", Super: "rw"}
-	for _, c := range []struct {
-		text string
-		ms   []mounts.Mount
-		want string
-	}{
-		{"6:freezer:/docker/ab\n0::/\n", []mounts.Mount{v2, v1}, "/sys/fs/cgroup/freezer/docker/ab"},
-		{"6:cpu,freezer:/docker/ab\n", []mounts.Mount{v1}, "/sys/fs/cgroup/freezer/docker/ab"},
-		{"0::/system.slice/docker-ab.scope\n", []mounts.Mount{v2}, "/sys/fs/cgroup/system.slice/docker-ab.scope"},
-		{"6:freezer:/\n0::/x\n", []mounts.Mount{v1, v2}, "/sys/fs/cgroup/x"},
-		{"6:freezer:/\n0::/\n", []mounts.Mount{v1, v2}, ""},
-		{"0::/../../docker/ab\n", []mounts.Mount{v2}, ""}, // from a namespace of its own
-		{"6:freezer:/docker/ab\n", []mounts.Mount{v2}, ""},
-		{"", nil, ""},
-	} {
-		g, err := groupOf(c.text, c.ms)
-		if g.Dir != c.want || (err == nil) != (c.want != "") || err != nil && !errors.Is(err, targets.ErrUnsupported) {
-			t.Errorf("%q: %+v, %v", c.text, g, err)
-		}
-	}
-}
-
-func FuzzGroupOf(f *testing.F) {
-	f.Add("6:freezer:/docker/ab\n0::/\n")
-	f.Add("0::/a/../../b\n")
-	f.Add(":::\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		ms := []mounts.Mount{{Root: "/", Point: "/sys/fs/cgroup", FSType: "cgroup2"}, {Root: "/", Point: "/sys/fs/cgroup/freezer", FSType: "cgroup", Super: "freezer"}}
-		if g, err := groupOf(text, ms); err == nil && !strings.HasPrefix(g.Dir, "/sys/fs/cgroup/") {
-			t.Errorf("%q: %s, which is no group", text, g.Dir)
-		}
-	})
 }

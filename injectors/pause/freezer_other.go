@@ -15,7 +15,7 @@ type kernelFreezer struct{}
 
 var errNoFreezer = fmt.Errorf("how: freezer needs Linux, this is %s: use how: stop: %w", runtime.GOOS, targets.ErrUnsupported)
 
-func (kernelFreezer) find(context.Context, targets.Node, []targets.Proc) (group, error) {
+func (kernelFreezer) find(context.Context, targets.Node) (group, error) {
 	return group{}, errNoFreezer
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/injectors/injectortest"
+	"github.com/dapple-drills/dapple/internal/cgroups"
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/faketarget"
 )
@@ -30,19 +31,19 @@ func made(with string) (Params, error) {
 // fakeFreezer is a file of a fake node, so that it can be cut off and hang.
 type fakeFreezer struct{}
 
-func (fakeFreezer) find(context.Context, targets.Node, []targets.Proc) (group, error) {
-	return group{Dir: "/fake", Inode: 7}, nil
+func (fakeFreezer) find(context.Context, targets.Node) (group, error) {
+	return group{cgroups.Group{Dir: "/fake", Inode: 7}}, nil
 }
 
 func (fakeFreezer) set(ctx context.Context, n targets.Node, g group, to string) error {
 	name, _, _ := g.file()
-	_, err := n.Exec(ctx, "write", name, to)
+	_, err := n.Exec(ctx, "write", g.Dir+"/"+name, to)
 	return err
 }
 
 func (fakeFreezer) frozen(ctx context.Context, n targets.Node, g group) (all, half bool, words string, err error) {
 	name, frozen, thawed := g.file()
-	out, err := n.Exec(ctx, "read", name)
+	out, err := n.Exec(ctx, "read", g.Dir+"/"+name)
 	return string(out) == frozen, string(out) != thawed, "it is " + string(out), err
 }
 
@@ -229,7 +230,7 @@ func TestAPausedProcessThatIsFoundRunningOrDeadIsAHole(t *testing.T) {
 	if faults, err := plan(t, `{"how": "freezer"}`, n); err == nil || !strings.Contains(err.Error(), "frozen already") {
 		t.Errorf("%+v, %v", faults, err)
 	}
-	if err := (fakeFreezer{}).set(t.Context(), n, group{Dir: "/fake"}, "THAWED"); err != nil {
+	if err := (fakeFreezer{}).set(t.Context(), n, group{cgroups.Group{Dir: "/fake"}}, "THAWED"); err != nil {
 		t.Fatal(err)
 	}
 	if held, proof, err := inj.Effect(t.Context(), n, faults[0]); held || proof == "" || err != nil {

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/internal/cgroups"
 	"github.com/dapple-drills/dapple/internal/procs"
 	"github.com/dapple-drills/dapple/targets"
 )
@@ -79,25 +80,21 @@ type state struct {
 }
 
 // A group is a control group that can be frozen.
-type group struct {
-	Dir   string `json:"dir"`   // "/sys/fs/cgroup/freezer/docker/…"
-	Inode uint64 `json:"inode"` // one that was made again is another
-	V2    bool   `json:"v2,omitempty"`
-}
+type group struct{ cgroups.Group }
 
 // file is what freezes and thaws, by what is written to it.
 func (g group) file() (name, frozen, thawed string) {
 	if g.V2 {
-		return g.Dir + "/cgroup.freeze", "1", "0"
+		return "cgroup.freeze", "1", "0"
 	}
-	return g.Dir + "/freezer.state", "FROZEN", "THAWED"
+	return "freezer.state", "FROZEN", "THAWED"
 }
 
 // A freezer finds control groups and sets them. That of the kernel is the
 // product's; tests of the injector's logic have another.
 type freezer interface {
-	// find returns the group that holds all of the processes, and no other.
-	find(ctx context.Context, n targets.Node, all []targets.Proc) (group, error)
+	// find returns the group that holds all processes of the node, and no other.
+	find(ctx context.Context, n targets.Node) (group, error)
 	// set writes to the group's file. The error wraps targets.ErrGone if the
 	// group is not there any more.
 	set(ctx context.Context, n targets.Node, g group, to string) error

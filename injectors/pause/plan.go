@@ -86,7 +86,7 @@ func (x *pauser) stoppable(ctx context.Context, ps targets.Processes, p targets.
 
 func (x *pauser) planGroup(ctx context.Context, n targets.Node, all []targets.Proc) (injectors.Step[state], error) {
 	none := injectors.Step[state]{}
-	g, err := x.freezer.find(ctx, n, all)
+	g, err := x.freezer.find(ctx, n)
 	if err != nil {
 		return none, err
 	}
@@ -103,7 +103,7 @@ func (x *pauser) planGroup(ctx context.Context, n targets.Node, all []targets.Pr
 	return injectors.Step[state]{
 		Node:  n,
 		Does:  fmt.Sprintf("the freezer holds %s, with all its processes: %s", g.Dir, procs.Names(s.Procs)),
-		Undo:  fmt.Sprintf("echo %s > %s", thawed, file),
+		Undo:  fmt.Sprintf("echo %s > %s/%s", thawed, g.Dir, file),
 		State: s,
 	}, nil
 }

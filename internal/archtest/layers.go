@@ -26,7 +26,7 @@ func Layers() []Layer {
 		{"targets/testcluster/...", []string{"scenarios", "targets", "targets/docker", "targets/process", "targets/testcluster/...", "internal/..."}, "a built-in cluster is a system file and its nodes"},
 
 		{"injectors", []string{"targets"}, "a fault knows machines, not probes or scenarios"},
-		{"injectors/*", []string{"injectors", "targets", "internal/kernel", "internal/mounts", "internal/procs"}, "never another injector"},
+		{"injectors/*", []string{"injectors", "targets", "internal/cgroups", "internal/inside", "internal/kernel", "internal/mounts", "internal/procs", "internal/volumes"}, "never another injector"},
 		{"injectors/command", []string{"injectors", "targets", "internal/kernel", "internal/trust"}, "what is run must be the operator's own"},
 		{"injectors/partition", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers", "internal/sock"}, "a cut is a table in the kernel"},
 		{"injectors/netem", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers"}, "so is what holds packets back"},
@@ -52,6 +52,8 @@ func Layers() []Layer {
 		{"drills/*", []string{"targets", "injectors", "injectors/agent", "probes", "scenarios", "drills/...", "internal/..."}, below},
 
 		{"reports/...", []string{"drills/...", "targets", "injectors", "probes", "scenarios", "reports/...", "internal/..."}, "made from a record alone"},
+		{"internal/cgroups", []string{"targets", "internal/kernel", "internal/mounts", "internal/procs"}, "it finds the control groups of nodes"},
+		{"internal/volumes", []string{"targets", "internal/kernel", "internal/mounts", "internal/procs"}, "it finds the disks of nodes"},
 		{"internal/kernel", []string{"targets"}, "it finds processes in the words of nodes"},
 		{"internal/nft", []string{"targets", "internal/kernel"}, "it says what the kernel cannot do in the words of targets"},
 		{"internal/peers", []string{"targets", "internal/kernel"}, "it finds the addresses of nodes"},
