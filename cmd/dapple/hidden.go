@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/dapple-drills/dapple/injectors/agent"
+	"github.com/dapple-drills/dapple/internal/inside"
 	"github.com/dapple-drills/dapple/targets/docker"
 	"github.com/dapple-drills/dapple/targets/docker/selfrun"
 	"github.com/dapple-drills/dapple/targets/process"
@@ -24,6 +25,7 @@ const (
 	modeHelper = "helper"      // carries stdio to an agent in a helper container
 	modeKeeper = "keeper"      // owns the child processes of a cluster
 	modeMember = "etcd-member" // one member of the embedded etcd cluster
+	modeInside = inside.Mode   // works in the control group of a node, see package inside
 )
 
 // hidden runs a mode and says whether args asked for one.
@@ -42,6 +44,8 @@ func hidden(args []string) (code int, done bool) {
 		}
 	case modeKeeper:
 		err = process.KeeperMain(ctx, args[1:])
+	case modeInside:
+		err = inside.Main(ctx, os.Stdin, os.Stdout)
 	case modeMember:
 		err = embedded.MemberMain(ctx, args[1:])
 	default:

@@ -7,6 +7,7 @@ import (
 	"github.com/dapple-drills/dapple/injectors/clockskew"
 	"github.com/dapple-drills/dapple/injectors/command"
 	"github.com/dapple-drills/dapple/injectors/diskfill"
+	"github.com/dapple-drills/dapple/injectors/diskslow"
 	"github.com/dapple-drills/dapple/injectors/kill"
 	"github.com/dapple-drills/dapple/injectors/netem"
 	"github.com/dapple-drills/dapple/injectors/noop"
@@ -20,6 +21,7 @@ func Kinds() []injectors.Kind {
 		clockskew.Kind(),
 		command.Kind(),
 		diskfill.Kind(),
+		diskslow.Kind(),
 		kill.Kind(),
 		netem.Kind(),
 		noop.Kind(),

@@ -53,6 +53,7 @@ func Layers() []Layer {
 
 		{"reports/...", []string{"drills/...", "targets", "injectors", "probes", "scenarios", "reports/...", "internal/..."}, "made from a record alone"},
 		{"internal/cgroups", []string{"targets", "internal/kernel", "internal/mounts", "internal/procs"}, "it finds the control groups of nodes"},
+		{"internal/inside", []string{"targets", "internal/cgroups", "internal/kernel"}, "it works in the control groups of nodes"},
 		{"internal/volumes", []string{"targets", "internal/kernel", "internal/mounts", "internal/procs"}, "it finds the disks of nodes"},
 		{"internal/kernel", []string{"targets"}, "it finds processes in the words of nodes"},
 		{"internal/nft", []string{"targets", "internal/kernel"}, "it says what the kernel cannot do in the words of targets"},
