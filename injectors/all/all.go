@@ -13,6 +13,7 @@ import (
 	"github.com/dapple-drills/dapple/injectors/noop"
 	"github.com/dapple-drills/dapple/injectors/partition"
 	"github.com/dapple-drills/dapple/injectors/pause"
+	"github.com/dapple-drills/dapple/injectors/pressure"
 )
 
 // Kinds are all faults, by name.
@@ -27,5 +28,6 @@ func Kinds() []injectors.Kind {
 		noop.Kind(),
 		partition.Kind(),
 		pause.Kind(),
+		pressure.Kind(),
 	}
 }

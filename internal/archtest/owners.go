@@ -40,7 +40,7 @@ func Owners() []Owner {
 		{"go.etcd.io/etcd/server", []string{"targets/testcluster/embedded"}},
 		{"google.golang.org/grpc", []string{"probes/etcd", "probes/patroni", "targets/testcluster/embedded"}},
 		{"github.com/HdrHistogram/hdrhistogram-go", []string{"probes/ledger"}},
-		{"github.com/dustin/go-humanize", []string{"injectors/diskfill", "injectors/diskslow"}},
+		{"github.com/dustin/go-humanize", []string{"injectors/diskfill", "injectors/diskslow", "injectors/pressure"}},
 		{"github.com/gofrs/flock", []string{"drills/journal", clusters}},
 		{"go.etcd.io/bbolt", []string{"drills/history"}},
 		{"modernc.org/sqlite", []string{"drills/history"}},

@@ -10,7 +10,11 @@
 // measured.
 package inside
 
-import "time"
+import (
+	"time"
+
+	"github.com/dapple-drills/dapple/targets"
+)
 
 // Mode is the first argument with which this program is started as a child; the
 // second is a name by which the child is found again.
@@ -34,9 +38,10 @@ type Try struct {
 
 // Burn says what is used up.
 type Burn struct {
-	Cores  float64 `json:"cores"`  // processors, at most
-	Memory uint64  `json:"memory"` // bytes
-	Spare  uint64  `json:"spare"`  // bytes that the machine must have left; else no more is taken
+	Cores  float64        `json:"cores"`  // processors, at most
+	Memory uint64         `json:"memory"` // bytes
+	Spare  uint64         `json:"spare"`  // bytes that the machine must have left; else no more is taken
+	Main   targets.ProcID `json:"main"`   // the burner ends with this process
 }
 
 // An answer is one line that the child says.

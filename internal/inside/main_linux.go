@@ -24,6 +24,8 @@ func Main(ctx context.Context, in io.Reader, out io.Writer) error {
 		return ctx.Err()
 	case first.Try != nil:
 		return json.NewEncoder(out).Encode(answered(first.Try.Run(os.NewFile(3, "the file to try"))))
+	case first.Burn != nil:
+		return burn(ctx, *first.Burn, first.Lease, orders, json.NewEncoder(out))
 	}
 	return errors.New("it was told nothing that it can do: this mode is for dapple itself")
 }
