@@ -55,6 +55,7 @@ func Kind() injectors.Kind {
 			return ""
 		},
 		Reopen: func() injectors.Injector { return injectors.Of(kind, newPresser(Params{})) },
+		Needs:  []injectors.Need{injectors.NeedProcesses},
 	}
 }
 
