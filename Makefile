@@ -3,7 +3,7 @@
 # vet, test and build share their cache with cgo off; the race detector needs it on.
 export CGO_ENABLED = 0
 
-.PHONY: build test check bench fuzz proof
+.PHONY: build test check bench fuzz proof kill-matrix
 
 build: ## bin/dapple
 	go build -trimpath -o bin/dapple ./cmd/dapple
@@ -27,6 +27,9 @@ proof: build ## hours: drills every known-bad cluster and its sound twin; PROOF=
 
 fuzz: ## every fuzz target for 20 s
 	.ci/fuzz 20s
+
+kill-matrix: ## whoever is killed, every fault ends: 1,000 cases (as root, on Linux)
+	DAPPLE_MATRIX_CASES=$${DAPPLE_MATRIX_CASES:-1000} go test ./injectors/agent/killmatrix -run Whoever -v -timeout 4h
 
 bin/staticcheck: internal/tools/go.mod
 	go build -C internal/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck

@@ -1,0 +1,180 @@
+package killmatrix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/dapple-drills/dapple/internal/kernel"
+	"github.com/dapple-drills/dapple/targets"
+	"github.com/dapple-drills/dapple/targets/netns"
+)
+
+// A row says how one fault is tried.
+type row struct {
+	kind, with string
+	// alive looks, by other means than the injector's, whether the fault holds.
+	alive func(v *victim) (bool, error)
+	// journal says that nothing but the journal ends it once runner and agent are
+	// both dead (safety: "Four layers of ending", the last sentence).
+	journal bool
+}
+
+// rows has one for every fault of the catalogue but those that are owed; a test
+// keeps it so.
+func rows() []row {
+	flag := filepath.Join(os.TempDir(), fmt.Sprintf("matrix-%d", os.Getpid()))
+	return []row{
+		{kind: "clockskew", with: `{"offset": "-1h"}`, alive: skewed},
+		{kind: "command", with: fmt.Sprintf(`{"inject": ["touch", %[1]q], "revert": ["rm", "-f", %[1]q], "check": ["test", "-e", %[1]q]}`, flag),
+			alive: func(*victim) (bool, error) { return exists(flag), nil }, journal: true},
+		{kind: "diskfill", with: `{"path": "/mnt"}`, alive: full},
+		{kind: "kill", with: `{}`, alive: down, journal: true},
+		{kind: "netem", with: `{"delay": 200000000}`, alive: late},
+		{kind: "noop", with: `{}`, alive: func(*victim) (bool, error) { return false, nil }},
+		{kind: "partition", with: `{}`, alive: unheard},
+		{kind: "pause", with: `{}`, alive: stopped, journal: true},
+	}
+}
+
+// owed are faults without a row yet, with what one would take. Nothing may be added
+// here: a new fault comes with its row.
+var owed = []string{
+	"diskslow", // a victim in a control group of its own, with a file on a disk
+	"pressure", // a victim in a control group of its own
+}
+
+// A victim is a node "a" with a peer "b": each a process in a network and mounts of
+// its own, with a small file system at /mnt, and in a's network what an operator
+// might have there.
+type victim struct {
+	lab  *netns.Lab
+	a, b *netns.Node
+	port string // b listens there
+}
+
+const body = `mount -t tmpfs -o size=8m victim /mnt && exec "$0" victim /mnt/clock`
+
+func newVictim(t testing.TB) *victim {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	me, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	argv := []string{"unshare", "--mount", "sh", "-c", body, me}
+	l, err := netns.New(ctx, netns.Member{Name: "a", Main: argv}, netns.Member{Name: "b", Main: argv})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	v := &victim{lab: l, a: l.Node("a"), b: l.Node("b")}
+	path, err := v.b.NetNS(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listener net.Listener
+	if err := kernel.InNetNS(path, func() (err error) { listener, err = net.Listen("tcp4", ":0"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for c, err := listener.Accept(); err == nil; c, err = listener.Accept() {
+			_ = c.Close()
+		}
+	}()
+	_, v.port, _ = net.SplitHostPort(listener.Addr().String())
+	return v
+}
+
+// ready says whether the node's main process is what it is to be.
+func (v *victim) ready() (main targets.ProcID, ok bool, err error) {
+	all, err := v.a.Processes(context.Background())
+	if err != nil || len(all) == 0 || !strings.HasPrefix(filepath.Base(os.Args[0]), all[0].Name) {
+		return main, false, err
+	}
+	return all[0].ProcID, true, nil
+}
+
+// full asks the file system through the root of the node's process.
+func full(v *victim) (bool, error) {
+	main, ok, err := v.ready()
+	if err != nil || !ok {
+		return false, err
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(fmt.Sprintf("/proc/%d/root/mnt", main.PID), &st); err != nil {
+		return false, err
+	}
+	return st.Bavail < st.Blocks/2, nil
+}
+
+// skewed reads what the node's process wrote down last, and when.
+func skewed(v *victim) (bool, error) {
+	main, ok, err := v.ready()
+	if err != nil || !ok {
+		return false, err
+	}
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/mnt/clock", main.PID))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	ns, err := strconv.ParseInt(string(data), 10, 64)
+	// No machine is so busy that what it writes down is half an hour old.
+	return time.Since(time.Unix(0, ns)) > 30*time.Minute, err
+}
+
+// down looks for the death of the main process.
+func down(v *victim) (bool, error) {
+	s, err := v.a.State(context.Background())
+	return !s.Running, err
+}
+
+// unheard tries to reach b from a.
+func unheard(v *victim) (bool, error) { return v.reach(250 * time.Millisecond) }
+
+// late tries to do so within less than what packets are held back.
+func late(v *victim) (bool, error) { return v.reach(150 * time.Millisecond) }
+
+func (v *victim) reach(within time.Duration) (failed bool, err error) {
+	addrs, err := v.b.Addresses(context.Background())
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	c, err := v.a.DialContext(ctx, "tcp4", net.JoinHostPort(addrs[0], v.port))
+	if err != nil {
+		return true, nil
+	}
+	return false, c.Close()
+}
+
+// stopped asks for the states of its threads.
+func stopped(v *victim) (bool, error) {
+	main, ok, err := v.ready()
+	if err != nil || !ok {
+		return false, err
+	}
+	states, err := kernel.Threads(main)
+	if errors.Is(err, targets.ErrGone) {
+		return false, nil
+	}
+	return strings.Contains(states, "T"), err
+}
