@@ -14,6 +14,7 @@ import (
 	"github.com/dapple-drills/dapple/injectors/partition"
 	"github.com/dapple-drills/dapple/injectors/pause"
 	"github.com/dapple-drills/dapple/injectors/pressure"
+	"github.com/dapple-drills/dapple/injectors/readonly"
 )
 
 // Kinds are all faults, by name.
@@ -29,5 +30,6 @@ func Kinds() []injectors.Kind {
 		partition.Kind(),
 		pause.Kind(),
 		pressure.Kind(),
+		readonly.Kind(),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -22,6 +23,8 @@ type Mount struct {
 	Source       string // by the file system: "/dev/vda1", "tmpfs"
 	Super        string // options of the file system: "rw,freezer"
 	Options      string // options of this mount of it: "rw,noatime"
+	Parent       int    // the ID of the mount that it is upon
+	Shared       bool   // what is mounted upon it is seen in other namespaces too
 }
 
 // Read reads a file in the format of mountinfo.
@@ -57,6 +60,10 @@ func parseLine(line string) (m Mount, err error) {
 	if m.ID, err = strconv.Atoi(f[0]); err != nil {
 		return m, err
 	}
+	if m.Parent, err = strconv.Atoi(f[1]); err != nil {
+		return m, err
+	}
+	m.Shared = slices.ContainsFunc(f[6:], func(o string) bool { return strings.HasPrefix(o, "shared:") })
 	major, minor, _ := strings.Cut(f[2], ":")
 	ma, err := strconv.ParseUint(major, 10, 32)
 	if err != nil {

@@ -17,10 +17,10 @@ const sample = `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,e
 func TestMountsAreReadAsTheKernelWritesThem(t *testing.T) {
 	got, err := Parse(sample)
 	want := []Mount{
-		{36, 98, 0, "/mnt1", "/mnt2", "ext3", "/dev/root", "rw,errors=continue", "rw,noatime"},
-		{40, 0, 52, "/", "/var/lib/docker/overlay2/ab/merged", "overlay", "overlay", "rw,lowerdir=/l,upperdir=/var/lib/docker/overlay2/ab/diff,workdir=/w", "rw,relatime"},
-		{41, 0, 30, "/", `/with blank\`, "tmpfs", "a b", "rw,size=1g", "rw"},
-		{42, 0, 31, "/docker", "/sys/fs/cgroup/freezer", "cgroup", "cgroup", "rw,freezer", "rw"},
+		{36, 98, 0, "/mnt1", "/mnt2", "ext3", "/dev/root", "rw,errors=continue", "rw,noatime", 35, false},
+		{40, 0, 52, "/", "/var/lib/docker/overlay2/ab/merged", "overlay", "overlay", "rw,lowerdir=/l,upperdir=/var/lib/docker/overlay2/ab/diff,workdir=/w", "rw,relatime", 36, false},
+		{41, 0, 30, "/", `/with blank\`, "tmpfs", "a b", "rw,size=1g", "rw", 36, true},
+		{42, 0, 31, "/docker", "/sys/fs/cgroup/freezer", "cgroup", "cgroup", "rw,freezer", "rw", 36, false},
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Fatalf("%v (-want +got):\n%s", err, diff)
