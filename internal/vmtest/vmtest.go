@@ -58,7 +58,7 @@ type Guest struct {
 
 // bootTime is how long a guest may take until its tests begin: 3 s on an idle
 // machine, so that this only ends a boot that hangs.
-const bootTime = 2 * time.Minute
+const bootTime = 5 * time.Minute
 
 // Need ends the test unless this machine can run guests.
 func Need(t testing.TB) {
@@ -136,7 +136,7 @@ func (g Guest) boot(t *testing.T, dir string) (r result, err error) {
 		if !errors.Is(err, errNotUp) {
 			break
 		}
-		t.Logf("the guest did not come up: %v", err)
+		t.Logf("%v; its console:\n%s", err, r.console)
 	}
 	return r, err
 }
