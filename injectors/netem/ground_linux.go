@@ -12,7 +12,9 @@ import (
 type kernelGround struct{}
 
 // engines are those of this system.
-func engines() map[EngineName]engine { return map[EngineName]engine{userEngine: queueEngine{}} }
+func engines() map[EngineName]engine {
+	return map[EngineName]engine{userEngine: queueEngine{}, kernelEngine: schEngine{}}
+}
 
 // Stand finds the namespace by its number.
 func (kernelGround) Stand(ctx context.Context, n targets.Node) (peers.Site, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/internal/peers"
+	"github.com/dapple-drills/dapple/internal/tc"
 )
 
 // Plan finds whose packets are meant, which engine can do it, and every reason not
@@ -69,6 +70,10 @@ func (p Params) far(c peers.Cast) ([]peers.Member, error) {
 // undo is for people. What belongs to a living process can be removed by nobody
 // else, so the command ends that process.
 func undo(at peers.Site, s state) string {
+	if s.Engine == kernelEngine {
+		return fmt.Sprintf("dapple revert --all # to look, and by hand: nsenter --net=%s tc filter show; ip link del %s; tc qdisc del dev DEVICE clsact, if no filter is left there",
+			at.Path, strings.Join(tc.Links(s.Name), " and "))
+	}
 	return fmt.Sprintf("dapple revert --all # ends the process that holds it, and so it; to look: nsenter --net=%s nft list table inet %s", at.Path, s.Name)
 }
 
