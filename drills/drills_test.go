@@ -151,6 +151,34 @@ func TestAFaultThatWillNotGoAwayIsALeftoverAndExit6(t *testing.T) {
 	})
 }
 
+func TestALedgerIsRemovedAsSoonAsTheSystemTakesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.unclean = 60 // half a minute without a primary
+		rec, err := Run(t.Context(), w.plan(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := rec.Trials[0].Leftovers; len(left) != 0 || !slices.Contains(w.log(), "clean") {
+			t.Errorf("left: %+v; it did %v", left, w.log())
+		}
+	})
+}
+
+func TestALedgerThatCannotBeRemovedIsNamedAndExit6(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.unclean = 1 << 20
+		rec, err := Run(t.Context(), w.plan(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := rec.Trials[0].Leftovers; len(left) != 1 || rec.ExitCode != 6 {
+			t.Errorf("exit code %d, left: %+v", rec.ExitCode, left)
+		}
+	})
+}
+
 func TestAnOutageOverTheLimitAbortsAndReverts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

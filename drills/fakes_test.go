@@ -28,6 +28,7 @@ type world struct {
 	noProof bool // faults have no effect
 	stuck   bool // faults cannot be reverted
 	slow    bool // the system lets whoever asks for forks wait
+	unclean int  // so many times the ledger's rows cannot be removed
 	saw     chan agent.Sighted
 	refuse  error
 }
@@ -190,7 +191,14 @@ func (c *clients) Close(context.Context) error {
 	<-c.done
 	return nil
 }
-func (c *clients) Clean(context.Context) error { c.w.note("clean"); return nil }
+func (c *clients) Clean(context.Context) error {
+	if c.w.unclean > 0 {
+		c.w.unclean--
+		return errors.New("no primary")
+	}
+	c.w.note("clean")
+	return nil
+}
 
 // roleProbe says what each node claims, as the real one does.
 type roleProbe struct{ w *world }

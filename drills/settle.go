@@ -142,13 +142,33 @@ func (t *trial) close(ctx context.Context) error {
 		return nil
 	}
 	err := t.work.Close(ctx)
-	if cerr := t.work.Clean(ctx); cerr != nil {
+	if cerr := t.clean(ctx); cerr != nil {
 		t.rec.Now(timeline.Event{
 			Kind: timeline.Leftover, By: "engine", Value: cerr.Error(),
 			Evidence: "remove the table or the keys of run " + t.p.Run + " by hand once the system is back",
 		})
 	}
 	return err
+}
+
+// cleanAgain is how long the engine waits before it asks again for the ledger's
+// rows to be removed, and cleanFor how long it asks: a system whose fault was
+// just taken back may have no primary yet, by its lease (30 s for Patroni).
+const (
+	cleanAgain = 500 * time.Millisecond
+	cleanFor   = 45 * time.Second
+)
+
+// clean removes the ledger's rows, as soon as the system takes it.
+func (t *trial) clean(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, cleanFor)
+	defer cancel()
+	for {
+		err := t.work.Clean(ctx)
+		if err == nil || wait(ctx, cleanAgain) != nil {
+			return err
+		}
+	}
 }
 
 // leftovers compares the surroundings with what they were.
