@@ -10,8 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -232,15 +230,4 @@ func (h *held) reverted() {
 		h.t.Fatal(proof, err)
 	}
 	h.t.Log(proof)
-}
-
-// epoch reads "seconds.nanoseconds".
-func epoch(t testing.TB, text string) int64 {
-	t.Helper()
-	sec, frac, _ := strings.Cut(strings.TrimSpace(text), ".")
-	n, err := strconv.ParseInt(sec+(frac + "000000000")[:9], 10, 64)
-	if err != nil {
-		t.Fatalf("%q is no time: %v", text, err)
-	}
-	return n
 }

@@ -109,13 +109,13 @@ func (r *route) arrive(sends []time.Time, mu *sync.Mutex) {
 // open makes the sockets. With ports, one of them stands at one end: whichever is
 // free.
 func (r *route) open() error {
-	err := r.sockets(0, 0)
-	if len(r.s.Ports) > 0 {
-		port := int(peers.Spans(r.s.Ports)[0].Lo)
-		err = errors.Join(err, r.close())
-		if err = r.sockets(port, 0); errors.Is(err, unix.EADDRINUSE) {
-			err = errors.Join(r.close(), r.sockets(0, port))
-		}
+	if len(r.s.Ports) == 0 {
+		return r.sockets(0, 0)
+	}
+	port := int(peers.Spans(r.s.Ports)[0].Lo)
+	err := r.sockets(port, 0)
+	if errors.Is(err, unix.EADDRINUSE) {
+		err = errors.Join(r.close(), r.sockets(0, port))
 	}
 	return err
 }
