@@ -97,6 +97,8 @@ func elementPath(s *source, path string, i int) string {
 func (c *checker) amounts() {
 	c.atLeast1("trials", c.sc.Trials)
 	c.atLeast1("workload.clients", c.sc.Workload.Clients)
+	c.positive("workload.fresh", c.sc.Workload.Fresh)
+	c.positive("workload.direct", c.sc.Workload.Direct)
 	c.atLeast1("blast_radius.nodes", c.sc.BlastRadius.Nodes)
 	if c.sc.Workload.Rate == 0 && c.src.has("workload.rate") {
 		c.report(c.src.value("workload.rate"), slipf(ruleZero, "write it as 200/s", "workload.rate: must be more than 0/s"))

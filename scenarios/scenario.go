@@ -60,13 +60,19 @@ type Requires struct {
 	Capability Strings `yaml:"capability,omitempty"`
 }
 
-// Workload is the load of the client class app; the other probes have their own
-// rates.
+// Workload is the load of the client class app, and how often the probes connect
+// anew: a server that starts a process per connection may not bear the defaults
+// (docs/adr/0050-periods-of-new-connections.md).
 type Workload struct {
 	// Writes per second of all clients together, with the unit. Default 200/s.
 	Rate Rate `yaml:"rate,omitempty"`
 	// How many clients share the rate. Default 4.
 	Clients int `yaml:"clients,omitempty" jsonschema:"minimum=1"`
+	// How often a new connection makes a write at the clients' endpoint. An
+	// outage is measured within twice that. Default 20ms.
+	Fresh Duration `yaml:"fresh,omitempty"`
+	// How often a new connection makes a write at each node. Default 50ms.
+	Direct Duration `yaml:"direct,omitempty"`
 }
 
 // A Step is one fault.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,7 +84,7 @@ func (b *bound) bind(ctx context.Context, f drillFlags, files drillFiles) error 
 		Nodes:      nodes,
 		Objectives: scenarios.Tighten(system.Objectives, files.scenario.Objectives),
 		Phase:      scenarios.Phase(f.phase), Seed: f.seed, Operator: operator(), Version: buildVersion(),
-		Commands: f.commands, FreshPeriod: ledger.DefaultFreshPeriod, Log: log,
+		Commands: f.commands, FreshPeriod: cmp.Or(files.scenario.Workload.Fresh.D(), ledger.DefaultFreshPeriod), Log: log,
 	}
 	b.plan = p
 	if p.Seed == 0 {
@@ -268,6 +269,7 @@ func (b *bound) ledger(trial int, base time.Time) ledger.Config {
 	return ledger.Config{
 		Run: fmt.Sprintf("%s_%d", p.Run, trial), Base: base, System: p.System, Nodes: p.Nodes,
 		Apps: p.Scenario.Workload.Clients, Rate: float64(p.Scenario.Workload.Rate), FreshPeriod: p.FreshPeriod,
+		DirectPeriod: p.Scenario.Workload.Direct.D(),
 		Reconnect: ledger.Reconnect{
 			Connect: c.Connect.D(), Statement: c.Statement.D(), BackoffFrom: c.Backoff.From.D(), BackoffTo: c.Backoff.To.D(),
 		},
