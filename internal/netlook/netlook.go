@@ -13,6 +13,9 @@ import (
 
 // A State is what was seen of one namespace.
 type State struct {
+	// Cookie is the kernel's number of the namespace, which is never given twice
+	// (socket(7), SO_NETNS_COOKIE); that of the file in /proc is. 0: not known.
+	Cookie  uint64
 	Links   map[int]Link // by index
 	Queues  []Queue
 	Filters []Filter

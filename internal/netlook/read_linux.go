@@ -25,7 +25,7 @@ func Read(path string) (State, error) {
 		for _, part := range []struct {
 			what string
 			read func() error
-		}{{"links", s.links}, {"qdiscs", s.queues}, {"filters", s.filters}, {"routes", s.routes}, {"tables of the old iptables", s.legacy}} {
+		}{{"the number of the namespace", s.cookie}, {"links", s.links}, {"qdiscs", s.queues}, {"filters", s.filters}, {"routes", s.routes}, {"tables of the old iptables", s.legacy}} {
 			if err := part.read(); err != nil {
 				s.Unseen = append(s.Unseen, fmt.Sprintf("%s: %v", part.what, err))
 			}
@@ -39,6 +39,15 @@ func Read(path string) (State, error) {
 		s.Unseen = append(s.Unseen, fmt.Sprintf("rules of nf_tables: %v", err))
 	}
 	return s, nil
+}
+
+func (s *State) cookie() error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	s.Cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	return errors.Join(err, unix.Close(fd))
 }
 
 func (s *State) links() error {

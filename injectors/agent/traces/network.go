@@ -20,7 +20,7 @@ func (d *diff) network(before, after *Net) {
 	if after == nil {
 		return
 	}
-	n := netDiff{diff: d, b: before, a: after, fresh: before == nil || before.ID != after.ID}
+	n := netDiff{diff: d, b: before, a: after, fresh: before == nil || before.ID != after.ID || before.Cookie != after.Cookie}
 	if before == nil {
 		n.b = &Net{}
 	}

@@ -193,6 +193,12 @@ func TestANewNamespaceIsComparedWithWhatAFreshOneHas(t *testing.T) {
 	if left := traces.Diff("a", before, look(t, next)); len(left) > 0 {
 		t.Errorf("%+v", left)
 	}
+	// The number of a namespace that went away is given to the next one.
+	reused := look(t, next)
+	reused.Net.ID = before.Net.ID
+	if left := traces.Diff("a", before, reused); len(left) > 0 {
+		t.Errorf("the number is the same, the namespace is not: %+v", left)
+	}
 	if err := sh(t, next, "nft add table inet dapple_y; tc qdisc add dev lo root tbf rate 1mbit burst 10kb latency 50ms; ip route add blackhole 192.0.2.0/24; mount -t tmpfs dapple-x /srv"); err != nil {
 		t.Fatal(err)
 	}
