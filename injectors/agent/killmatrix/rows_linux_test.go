@@ -51,6 +51,7 @@ func rows() []row {
 var owed = []string{
 	"diskslow", // a victim in a control group of its own, with a file on a disk
 	"pressure", // a victim in a control group of its own
+	"readonly", // a directory of the victim below which no machine has a mount: /mnt is none
 }
 
 // A victim is a node "a" with a peer "b": each a process in a network and mounts of
