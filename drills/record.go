@@ -108,4 +108,6 @@ type StepFacts struct {
 	ForMS  float64           `json:"for_ms"`
 	AtMS   float64           `json:"at_ms"`
 	Phase  string            `json:"phase"`
+	Line   int               `json:"line,omitempty"` // where it stands in the scenario file
+	Col    int               `json:"col,omitempty"`
 }

@@ -102,7 +102,7 @@ func TestJUnitTellsFailuresErrorsAndSkippedApart(t *testing.T) {
 	want := map[string][3]int{"etcd": {}, "patroni": {}, "inconclusive": {0, 0, 1}, "invalid": {0, 1, 0}, "split-brain": {2, 1, 0}}
 	for name, fixture := range fixtures() {
 		var s junitSuites
-		if err := xml.Unmarshal([]byte(render(t, func(b *bytes.Buffer) error { return JUnit(b, fixture(t)) })), &s); err != nil {
+		if err := xml.Unmarshal([]byte(render(t, func(b *bytes.Buffer) error { return JUnit(b, one(fixture(t))) })), &s); err != nil {
 			t.Fatal(err)
 		}
 		u := s.Suites[0]
@@ -125,7 +125,7 @@ func TestJUnitTellsFailuresErrorsAndSkippedApart(t *testing.T) {
 
 func TestAnAbortedDrillWithoutTrialsIsAnErrorInJUnit(t *testing.T) {
 	r := Run{Record: drills.Record{Schema: drills.Schema, Verdict: "aborted", Reason: "interrupted by a person"}}
-	got := render(t, func(b *bytes.Buffer) error { return JUnit(b, r) })
+	got := render(t, func(b *bytes.Buffer) error { return JUnit(b, one(r)) })
 	if !strings.Contains(got, `<error type="aborted" message="interrupted by a person">`) || !strings.Contains(got, `tests="1"`) {
 		t.Error(got)
 	}

@@ -26,7 +26,7 @@ type (
 		Skipped    int             `xml:"skipped,attr"`
 		Time       string          `xml:"time,attr"`
 		Timestamp  string          `xml:"timestamp,attr,omitempty"`
-		Properties []junitProperty `xml:"properties>property"`
+		Properties []junitProperty `xml:"properties>property,omitempty"`
 		Cases      []junitCase     `xml:"testcase"`
 	}
 	junitProperty struct {
@@ -48,12 +48,41 @@ type (
 	}
 )
 
-// JUnit writes a test case per objective and trial. A missed objective is a
-// failure; an inconclusive one is skipped; a trial that is invalid or aborted is
-// one error, since it says nothing about the system. So no reader of the file
-// can take the last two for a pass or for a miss; the exit code says the rest.
-func JUnit(w io.Writer, r Run) error {
-	rec := &r.Record
+// JUnit writes a suite per run, with a test case per objective and trial. A
+// missed objective is a failure; an inconclusive one is skipped; a trial that is
+// invalid or aborted is one error, since it says nothing about the system. So no
+// reader of the file can take the last two for a pass or for a miss; the exit
+// code says the rest. A scenario that does not fit the system is a skipped case,
+// one that could not be drilled an error.
+func JUnit(w io.Writer, b Batch) error {
+	all := junitSuites{Name: "dapple"}
+	var others []junitCase
+	for _, e := range b {
+		if e.Run != nil {
+			all.Suites = append(all.Suites, suiteOf(&e.Run.Record, e.Err))
+			continue
+		}
+		c := junitCase{Class: "dapple.scenarios", Name: clean(e.Scenario), Time: "0.000"}
+		if e.Skipped != "" {
+			c.Skipped = &junitOutcome{Type: "skipped", Message: e.Skipped}
+		} else {
+			c.Error = &junitOutcome{Type: strings.ToLower(e.outcome()), Message: e.Err}
+		}
+		others = append(others, c)
+	}
+	if len(others) > 0 {
+		all.Suites = append(all.Suites, junitSuite{Name: "not drilled", Time: "0.000", Cases: others})
+	}
+	byClass := map[[2]string]int{}
+	for i := range all.Suites {
+		unique(all.Suites[i].Cases, byClass)
+		all.Suites[i].count()
+	}
+	return writeXML(w, all)
+}
+
+// suiteOf is the suite of one run; err is what went wrong besides its verdict.
+func suiteOf(rec *drills.Record, err string) junitSuite {
 	suite := junitSuite{Name: orText(rec.Drill.Name, "drill"), Properties: properties(rec), Time: "0.000"}
 	if d := rec.Finished.Sub(rec.Started); d > 0 {
 		suite.Time = fix(d.Seconds(), 3)
@@ -68,19 +97,25 @@ func JUnit(w io.Writer, r Run) error {
 		suite.Cases = []junitCase{{Class: class(rec, 0), Name: "trial", Time: "0.000",
 			Error: &junitOutcome{Type: orText(string(rec.Verdict), "invalid"), Message: orText(rec.Reason, "no trial was done")}}}
 	}
-	unique(suite.Cases)
-	for _, c := range suite.Cases {
-		suite.Tests++
+	if err != "" {
+		suite.Cases = append(suite.Cases, junitCase{Class: class(rec, 0), Name: "drill", Time: "0.000", Error: &junitOutcome{Type: "error", Message: err}})
+	}
+	return suite
+}
+
+// count counts the outcomes of the suite.
+func (s *junitSuite) count() {
+	for _, c := range s.Cases {
+		s.Tests++
 		switch {
 		case c.Failure != nil:
-			suite.Failures++
+			s.Failures++
 		case c.Error != nil:
-			suite.Errors++
+			s.Errors++
 		case c.Skipped != nil:
-			suite.Skipped++
+			s.Skipped++
 		}
 	}
-	return writeXML(w, junitSuites{Name: "dapple", Suites: []junitSuite{suite}})
 }
 
 func writeXML(w io.Writer, v any) error {
@@ -154,9 +189,8 @@ func caseOf(rec *drills.Record, t *verdict.Trial, name string, f verdict.Finding
 // plain is s with ordinary spaces.
 func plain(s string) string { return strings.ReplaceAll(s, nbsp, " ") }
 
-// unique numbers cases that share class and name.
-func unique(cs []junitCase) {
-	seen := map[[2]string]int{}
+// unique numbers cases that share class and name, also with those seen before.
+func unique(cs []junitCase, seen map[[2]string]int) {
 	for i := range cs {
 		key := [2]string{cs[i].Class, cs[i].Name}
 		if seen[key]++; seen[key] > 1 {

@@ -42,16 +42,32 @@ type Format struct {
 	File    string // its name in the run's folder
 	Summary string // one line, for the help
 	Write   func(w io.Writer, r Run) error
+	// All writes several runs, and what was not drilled, into one file; nil for a
+	// format that shows one run.
+	All func(w io.Writer, b Batch) error
 }
+
+// several is a format whose file may hold several runs.
+func several(name, file, summary string, all func(w io.Writer, b Batch) error) Format {
+	return Format{name, file, summary, func(w io.Writer, r Run) error { return all(w, one(r)) }, all}
+}
+
+// MaxMarkdown bounds the Markdown of a batch: GitHub takes 1 MiB for all steps of
+// a job, and a page that long is read by nobody.
+const MaxMarkdown = 64 << 10
 
 // Formats lists the formats, sorted by name.
 func Formats() []Format {
 	return []Format{
-		{"html", "report.html", "one self-contained page: verdict, timeline picture, evidence", HTML},
-		{"json", RecordFile, "the record itself", JSON},
-		{"junit", "junit.xml", "a test case per objective and trial, for CI servers", JUnit},
-		{"md", "report.md", "Markdown, for a pull request or a wiki", Markdown},
-		{"text", "report.txt", "what a terminal shows, 80 columns, no colour", func(w io.Writer, r Run) error { return Text(w, r, Plain) }},
+		several("github", "github.txt", "annotations for GitHub Actions, at the scenario's step", GitHub),
+		several("gitlab", "gitlab-metrics.txt", "a GitLab metrics report: what has changed is shown in the merge request", GitLab),
+		{"html", "report.html", "one self-contained page: verdict, timeline picture, evidence", HTML, nil},
+		{"json", RecordFile, "the record itself", JSON, nil},
+		several("junit", "junit.xml", "a test case per objective and trial, for CI servers", JUnit),
+		{"md", "report.md", "Markdown, for a pull request or a wiki", Markdown, func(w io.Writer, b Batch) error { return b.Markdown(w, MaxMarkdown) }},
+		several("openmetrics", "dapple.prom", "gauges for a Prometheus textfile collector", OpenMetrics),
+		{"text", "report.txt", "what a terminal shows, 80 columns, no colour", func(w io.Writer, r Run) error { return Text(w, r, Plain) },
+			func(w io.Writer, b Batch) error { return b.TextTable(w, Plain) }},
 	}
 }
 

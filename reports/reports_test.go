@@ -150,7 +150,7 @@ func TestWriteLeavesTheFilesOfTheContractAndNothingElse(t *testing.T) {
 	if diff := cmp.Diff([]string{"junit.xml", "report.html", "report.md"}, names); diff != "" {
 		t.Error(diff)
 	}
-	if err := Write(dir, Run{}, "pdf"); err == nil || !strings.Contains(err.Error(), "there are: html, json, junit, md, text") {
+	if err := Write(dir, Run{}, "pdf"); err == nil || !strings.Contains(err.Error(), "there are: github, gitlab, html, json, junit, md, openmetrics, text") {
 		t.Errorf("unknown format: %v", err)
 	}
 }

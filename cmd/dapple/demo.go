@@ -26,7 +26,7 @@ clean up. It is the same as
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			fmt.Fprintf(progress(g, io), "dapple run %s --on %s\n", demoScenario, demoSystem)
-			return runDrill(c.Context(), g, io, f)
+			return runDrill(c.Context(), g, io, f, ciJob(io))
 		},
 	}
 	c.Flags().StringVar(&f.out, "out", "", "the run directory: new, or empty")

@@ -37,8 +37,18 @@ type drillFiles struct {
 	cluster      string // the built-in cluster's name, or ""
 }
 
-// loadFiles reads both files and reports every problem of both.
+// loadFiles reads both files and reports every problem of both, also that they
+// are not for each other.
 func loadFiles(f drillFlags) (drillFiles, error) {
+	d, err := readFiles(f)
+	if err == nil {
+		err = usage(d.kindFits())
+	}
+	return d, err
+}
+
+// readFiles reads both files and reports every problem of both.
+func readFiles(f drillFlags) (drillFiles, error) {
 	if f.trials < 0 {
 		return drillFiles{}, usage(fmt.Errorf("--trials %d: at least one", f.trials))
 	}
@@ -50,9 +60,6 @@ func loadFiles(f drillFlags) (drillFiles, error) {
 	d.scenarioName, d.scenarioData, d.foreign = f.scenario, data, foreign
 	d.scenario, err = scenarios.ParseScenario(f.scenario, data, vocabulary())
 	if err := errors.Join(err, serr); err != nil {
-		return d, usage(err)
-	}
-	if err := d.kindFits(); err != nil {
 		return d, usage(err)
 	}
 	if f.trials > 0 {

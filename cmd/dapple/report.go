@@ -40,14 +40,19 @@ func reportCmd(io stdio) *cobra.Command {
 }
 
 // writeFormat writes one report: KIND to stdout, KIND=PATH to the file.
-func writeFormat(stdout io.Writer, run reports.Run, format string) (err error) {
-	kind, path, toFile := strings.Cut(format, "=")
+func writeFormat(stdout io.Writer, run reports.Run, format string) error {
+	kind, path, _ := strings.Cut(format, "=")
 	f, err := reports.Find(kind)
 	if err != nil {
 		return usage(err)
 	}
-	if !toFile {
-		return f.Write(stdout, run)
+	return writeTo(stdout, path, kind, func(w io.Writer) error { return f.Write(w, run) })
+}
+
+// writeTo writes a report of that kind to a file, or to stdout if none is named.
+func writeTo(stdout io.Writer, path, kind string, write func(io.Writer) error) (err error) {
+	if path == "" {
+		return write(stdout)
 	}
 	out, err := os.Create(path)
 	if err != nil {
@@ -58,7 +63,7 @@ func writeFormat(stdout io.Writer, run reports.Run, format string) (err error) {
 			err = cerr
 		}
 	}()
-	return f.Write(out, run)
+	return write(out)
 }
 
 // formatNames lists the report formats for a help text.

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,13 +17,15 @@ import (
 	"github.com/dapple-drills/dapple/drills/verdict"
 	"github.com/dapple-drills/dapple/internal/diag"
 	"github.com/dapple-drills/dapple/reports"
+	"github.com/dapple-drills/dapple/reports/ci"
 )
 
 // drillFlags are what run, plan and demo take.
 type drillFlags struct {
-	run      string // the run's id
-	scenario string // a file, or a path of the library
-	on       string // a system file, or cluster:NAME
+	run      string   // the run's id
+	names    []string // what "run" was asked for: files, folders, or names of the library
+	scenario string   // a file, or a path of the library
+	on       string   // a system file, or cluster:NAME
 	trials   int
 	phase    string
 	out      string
@@ -30,31 +33,45 @@ type drillFlags struct {
 	seed     int64
 	commands bool // commands that the files name may be run
 	asJSON   bool
+	shard    string // i/n
+	failOn   failOn
 }
 
 func runCmd(g *globals, io stdio) *cobra.Command {
 	var f drillFlags
 	c := &cobra.Command{
-		Use:   "run SCENARIO",
-		Short: "Run a drill",
+		Use:   "run SCENARIO…",
+		Short: "Run a drill, or all those of a folder",
 		Long: `Run a drill: the scenario against a system, which is a system file or a built-in
 throw-away cluster (cluster:NAME, see "dapple cluster list"). Everything that is
 injected is reverted, also at Ctrl-C; a second Ctrl-C does not skip that.
 
 The run directory (record.json, timeline.jsonl, report.html, report.md) is --out,
-or a new one under $DAPPLE_HOME/runs.`,
+or a new one under $DAPPLE_HOME/runs.
+
+Of a folder, or of several files, each scenario is run after the other, with a
+table at the end and one exit code by the precedence 6, 2, 3, 1, 4, 5, 0. A
+mistake in one file keeps all from being run; a scenario that is for another kind
+of system is left out and listed. Each has a run directory of its own below --out.
+
+Under GitHub Actions the findings are annotations at the scenario's step, and the
+step has a summary and outputs; under GitLab the log is folded.`,
 		Example: `  dapple run scenarios/library/etcd/leader-kill.yaml --on cluster:etcd
-  dapple run primary-kill.yaml --on orders-db.yaml --trials 10 --out drill-2026-11`,
-		Args: cobra.ExactArgs(1),
+  dapple run primary-kill.yaml --on orders-db.yaml --trials 10 --out drill-2026-11
+  dapple run drills/ --on orders-db.yaml --format junit=junit.xml --shard 1/4`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			f.scenario = args[0]
-			return runDrill(c.Context(), g, io, f)
+			f.names = args
+			return run(c.Context(), g, io, f)
 		},
 	}
 	addDrillFlags(c, &f)
 	c.Flags().StringVar(&f.out, "out", "", "the run directory: new, or empty")
 	c.Flags().StringArrayVar(&f.formats, "format", nil, "write a further report: KIND=PATH, or KIND to stdout instead of the summary; repeatable: "+formatNames())
-	c.Flags().BoolVar(&f.asJSON, "json", false, "the record on stdout instead of the summary")
+	c.Flags().BoolVar(&f.asJSON, "json", false, "the record on stdout instead of the summary; of several, a list")
+	c.Flags().StringVar(&f.shard, "shard", "", "of several scenarios, only the I-th of N parts: I/N; which part a file is in depends on its name alone")
+	c.Flags().StringSliceVar(&f.failOn.list, "fail-on", nil, "only these verdicts end with another code than 0: "+strings.Join(verdictsToFailOn(), ", ")+"; mistakes, refusals, interruptions and what is left in place always do")
+	c.Flags().BoolVar(&f.failOn.exitZero, "exit-zero", false, "no verdict ends with another code than 0, for jobs that only report")
 	return c
 }
 
@@ -66,32 +83,67 @@ func addDrillFlags(c *cobra.Command, f *drillFlags) {
 	c.Flags().Int64Var(&f.seed, "seed", 0, "reproduces what is chosen at random (default: a new one, kept in the record)")
 }
 
-// runDrill is one drill from its files to its exit code.
-func runDrill(ctx context.Context, g *globals, io stdio, f drillFlags) (err error) {
-	if err := checkFormats(f.formats); err != nil {
+// run is the command: one drill, or several.
+func run(ctx context.Context, g *globals, io stdio, f drillFlags) error {
+	if err := errors.Join(checkFormats(f.formats), f.failOn.check()); err != nil {
 		return err
 	}
+	job := ciJob(io)
+	found, err := findScenarios(f.names)
+	if err == nil && (found.several || f.shard != "") {
+		err = runMany(ctx, g, io, f, found.files, job)
+	} else if err == nil {
+		f.scenario = f.names[0]
+		err = runDrill(ctx, g, io, f, job)
+	}
+	if errors.Is(err, errSaid) {
+		return err
+	}
+	if perr := job.Problems(err); perr != nil {
+		err = errors.Join(err, perr)
+	}
+	return err
+}
+
+// runDrill is one drill from its files to its exit code.
+func runDrill(ctx context.Context, g *globals, io stdio, f drillFlags, job *ci.Job) error {
 	files, err := loadFiles(f)
 	if err != nil {
 		return err
 	}
+	job.Open("dapple: " + files.scenario.Name + " on " + f.on)
+	defer job.Close()
+	run, err := drillOnce(ctx, g, io, f, files)
+	job.Close()
+	if run == nil {
+		return err
+	}
+	code := codeOrPass(err)
+	b := reports.Batch{{Scenario: f.scenario, Run: run, Code: code}}
+	annotate := !slices.ContainsFunc(f.formats, func(s string) bool { return s == "github" || strings.HasPrefix(s, "github=") })
+	return errors.Join(show(io, f, *run), job.Done(b, outputs(b, code), annotate), err)
+}
+
+// drillOnce is one drill from its files to its record; run is nil if there is
+// none. The error has the exit code, also that of a verdict.
+func drillOnce(ctx context.Context, g *globals, io stdio, f drillFlags, files drillFiles) (run *reports.Run, err error) {
 	f.run = runID()
 	if f.out, err = runDir(f, files.scenario.Name); err != nil {
-		return err
+		return nil, err
 	}
 	b, err := bind(ctx, g, io, f, files)
 	if err != nil {
-		return errors.Join(err, removeIfEmpty(f.out))
+		return nil, errors.Join(err, removeIfEmpty(f.out))
 	}
 	rec, err := b.run(ctx)
 	if len(rec.Trials) == 0 && refused(err) {
-		return errors.Join(err, removeIfEmpty(f.out))
+		return nil, errors.Join(err, removeIfEmpty(f.out))
 	}
-	run, rerr := writeReports(f.out)
+	written, rerr := writeReports(f.out)
 	if rerr != nil {
-		return errors.Join(err, rerr)
+		return nil, errors.Join(err, rerr)
 	}
-	return errors.Join(show(io, f, run), result(rec, err))
+	return &written, result(rec, err, f.failOn)
 }
 
 func refused(err error) bool {
@@ -100,8 +152,8 @@ func refused(err error) bool {
 }
 
 // result is the exit code of a drill by the contract's precedence: a leftover
-// wins over all, a proven miss over an abort.
-func result(rec drills.Record, err error) error {
+// wins over all, a proven miss over an abort. Only a verdict may be forgiven.
+func result(rec drills.Record, err error, f failOn) error {
 	code := rec.ExitCode
 	switch {
 	case rec.Left():
@@ -112,10 +164,21 @@ func result(rec drills.Record, err error) error {
 	default:
 		code = exitAborted
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return diag.Code(err, code)
+	case code != exitLeft && f.forgives(rec.Verdict):
+		return nil
 	}
 	return exit(code)
+}
+
+// codeOrPass is the exit code of err, which may be none.
+func codeOrPass(err error) int {
+	if err == nil {
+		return exitPass
+	}
+	return codeOf(err)
 }
 
 // runDir makes the run directory: the one that was asked for, if it is new or
