@@ -111,8 +111,11 @@ func (s *System) follow(ctx context.Context, p *place, lead *position, m *probes
 			m.Said = "pg_stat_replication: " + sender[2] + " " + sender[3]
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, catchUp)
-	defer cancel()
+	// What ends is the loop, never a question that is under way: to give up an
+	// answer gives up the connection, and a new one costs the server more than
+	// a hundred answers, just when it is behind.
+	patience := time.NewTimer(catchUp)
+	defer patience.Stop()
 	tick := time.NewTicker(catchUp / 10)
 	defer tick.Stop()
 	for {
@@ -127,6 +130,8 @@ func (s *System) follow(ctx context.Context, p *place, lead *position, m *probes
 		}
 		select {
 		case <-ctx.Done():
+			return
+		case <-patience.C:
 			return
 		case <-tick.C:
 		}

@@ -163,3 +163,48 @@ func TestAMemberIsSyncIfCommitsWaitForIt(t *testing.T) {
 		return !members[0].Sync && members[1].Sync && members[2].Sync
 	})
 }
+
+// A standby that is behind is often behind because its machine is busy. To give
+// up a question there is to connect anew, which costs it more than an answer.
+func TestAStandbyThatLagsIsAskedOnTheConnectionOfBefore(t *testing.T) {
+	c := postgrestest.Start(t, postgrestest.Options{Standbys: 1})
+	s := open(t, c)
+	h := hands{c: c}
+	standby, admin := c.Servers[1], h.admin(t, 1)
+	exec(t, admin, "select pg_wal_replay_pause()")
+	exec(t, h.admin(t, 0), "create table behind (i int)")
+	look := func() { // one question of it outlasts the patience with one that lags
+		t.Helper()
+		stop := time.AfterFunc(100*time.Millisecond, func() {
+			if err := standby.Freeze(); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(400 * time.Millisecond)
+			if err := standby.Thaw(); err != nil {
+				t.Error(err)
+			}
+		})
+		defer stop.Stop()
+		members, err := s.Members(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if members[1].State != "lagging" || members[1].Lag == 0 {
+			t.Errorf("%+v, want it lagging", members[1])
+		}
+	}
+	session := func() (pid int) {
+		t.Helper()
+		if err := admin.QueryRow(t.Context(), "select pid from pg_stat_activity where application_name = 'dapple'").Scan(&pid); err != nil {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	look()
+	before := session()
+	look()
+	look()
+	if now := session(); now != before {
+		t.Errorf("the session of process %d was given up for one of process %d", before, now)
+	}
+}
