@@ -77,6 +77,14 @@ type Ack struct {
 	Reply string // short and without ids, so that equal outcomes are equal: "57P01 terminating connection", "INSERT 0 1"
 }
 
+// What the ledger says of a write that its own client never sent, in place of a
+// reply: ReplyNotSent and the reason, which is ReplyBusy when an earlier write of
+// the session was still unanswered.
+const (
+	ReplyNotSent = "not sent: "
+	ReplyBusy    = "the session was busy"
+)
+
 // A Session is one client's connection. It is used by one goroutine at a time.
 type Session interface {
 	// Put writes w and classes what became of it. It returns when ctx ends at

@@ -51,7 +51,7 @@ func (s *stream) runApp(quit, cut context.Context) {
 	}
 }
 
-const busy = "the session was busy"
+const busy = probes.ReplyBusy
 
 // patience is when a write that waited for the session was given up.
 func (c *client) patience(due time.Time) time.Time { return due.Add(c.w.cfg.Patience) }

@@ -83,7 +83,7 @@ func (s *stream) put(ctx context.Context, sess probes.Session, due time.Time) pr
 	seq, err := s.books.issue(ctx)
 	if err != nil {
 		s.mute.Store(true)
-		ack := probes.Ack{Class: probes.Failed, Reply: "not sent: " + err.Error()}
+		ack := probes.Ack{Class: probes.Failed, Reply: probes.ReplyNotSent + err.Error()}
 		s.tell(due, time.Now(), ack)
 		s.books.miss(1)
 		return ack
@@ -152,7 +152,7 @@ func (s *stream) refuse(due, back time.Time, ack probes.Ack) {
 
 // unsent is refuse for a write that was given up by the client itself.
 func (s *stream) unsent(due, back time.Time, why string) {
-	s.refuse(due, back, probes.Ack{Reply: "not sent: " + why})
+	s.refuse(due, back, probes.Ack{Reply: probes.ReplyNotSent + why})
 }
 
 // reached moves the frontier: every write due before t was begun.

@@ -17,6 +17,7 @@ import (
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/x/ansi"
 	"github.com/dapple-drills/dapple/drills/timeline"
+	"github.com/dapple-drills/dapple/probes"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -80,6 +81,9 @@ func story(trial int) []timeline.Event {
 	for at := 500.0; at < 12000; at += 500 {
 		bucket(at, 125, 0)
 	}
+	// What only waited for its own session says nothing of the system: no line.
+	write(8000, "app/1", "failed", probes.ReplyNotSent+probes.ReplyBusy)
+	write(8300, "app/1", "acked", "")
 	phase(12300, "aim")
 	phase(12390, "inject")
 	add(12395, 12395, timeline.Event{Kind: timeline.FaultPlanned, By: "kill", Node: "pg1", Value: "SIGKILL to pid 4711 (patroni), the whole container", Data: data})

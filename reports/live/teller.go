@@ -244,6 +244,9 @@ func (t *teller) client(class string, e timeline.Event, acked bool) string {
 		f = map[string]bool{}
 		t.failing[class] = f
 	}
+	if e.Evidence == probes.ReplyNotSent+probes.ReplyBusy {
+		return "" // no server was asked: what the session waits for will be told when it is known
+	}
 	if !acked {
 		f[e.By] = true
 		if len(f) > 1 || t.since[class] > 0 {
