@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dapple-drills/dapple/drills/timeline"
 )
@@ -14,6 +15,7 @@ import (
 type ack struct {
 	by, node string
 	at       timeline.Interval
+	refused  time.Duration // the latest that was sent before it and was not served so
 	events   []int
 }
 
@@ -57,6 +59,7 @@ func (j *judge) newAck(by string) (ack, bool) {
 		a.at.Lo = max(a.at.Lo, before.At.Lo)
 		a.events = append(a.events, before.I)
 	}
+	a.refused = a.at.Lo
 	// One that waited far longer than usual was not served until its answer.
 	if usual := j.usualLatency(by); first.At.Width() > usual.limit {
 		a.at.Lo = max(a.at.Lo, first.At.Hi-usual.most)

@@ -181,13 +181,18 @@ func firstSign(es []timeline.Event) instant {
 	return first
 }
 
-// findPromoted finds when the new primary first acknowledged a direct write; if
-// there are no direct writes in the timeline, any write.
+// findPromoted finds when the new primary began to take writes: by the first direct
+// one that it acknowledged, and no later than by any other that it did. Until then
+// it refused those that were sent to itself. If there are no direct writes in the
+// timeline, any write will do.
 func (j *judge) findPromoted(acks []ack) instant {
 	direct := slices.ContainsFunc(j.writers(), func(by string) bool { return strings.HasPrefix(by, "direct/") })
 	for _, a := range acks {
 		if !direct || strings.HasPrefix(a.by, "direct/") {
 			i := instant{at: a.at, events: a.events, ok: true}
+			if !j.in.AnyNodeTakesWrites && a.node != "" {
+				i = j.soonest(i, a.node, acks)
+			}
 			return j.wide(i)
 		}
 	}
@@ -195,6 +200,31 @@ func (j *judge) findPromoted(acks []ack) instant {
 		return none("%s", j.outcome)
 	}
 	return none("%s acknowledged no direct write", j.moves[len(j.moves)-1])
+}
+
+// soonest bounds when a node began to take writes, from above by the first that it
+// acknowledged on any stream, and from below by the last that it refused on one to
+// itself: what the endpoint refused says nothing of the node.
+func (j *judge) soonest(i instant, node string, acks []ack) instant {
+	own := func(a ack) bool {
+		return a.node == node && (strings.HasPrefix(a.by, "direct/") || strings.HasPrefix(a.by, "old/"))
+	}
+	for _, a := range acks {
+		if a.node == node && a.at.Hi < i.at.Hi {
+			i.at.Hi = a.at.Hi
+			i.events = append(slices.Clone(a.events), i.events...)
+		}
+	}
+	if i.at.Lo > i.at.Hi {
+		i.at.Lo = j.since() // the direct write was slow to come back, not the node to take it
+	}
+	for _, a := range acks {
+		if own(a) && a.refused > i.at.Lo && a.refused <= i.at.Hi {
+			i.at.Lo = a.refused
+			i.events = append(i.events, a.events...)
+		}
+	}
+	return i
 }
 
 // promotedNode is the node that first took writes on the new lineage, or "".
