@@ -35,6 +35,7 @@ func (j *judge) judgeValidity() {
 		why = append(why, "no fault was made")
 	}
 	j.invalid = append(why, j.invalid...)
+	j.judgePhase()
 	if len(j.invalid) == 0 {
 		j.invalid = append(j.invalid, j.notSettled()...)
 	}
@@ -50,7 +51,7 @@ func (j *judge) notSettled() []string {
 	back, by := j.from.at.Hi, "the effect"
 	for _, v := range j.clients {
 		for _, o := range v.outages {
-			if o.after != nil && o.span.Hi > back {
+			if o.after != nil && o.span.Hi > back && !j.afterthought(o) {
 				back, by = o.span.Hi, "the last outage of "+v.by
 			}
 		}
@@ -59,6 +60,23 @@ func (j *judge) notSettled() []string {
 		return []string{fmt.Sprintf("window too short: it ended %s after %s, and recovery has to last %s", wordsOf(left), by, wordsOf(lasts))}
 	}
 	return nil
+}
+
+// afterthought says of a pause that it came when service had been back and stable
+// for its time, and that it is not the longest: it is told as what it is, and does
+// not unsay the recovery before it.
+func (j *judge) afterthought(o outage) bool {
+	if j.m.Stable == nil || o.span.Lo < j.from.at.Hi+timeline.FromMS(j.m.Stable.HiMS)+j.in.Window.StableFor {
+		return false
+	}
+	for _, v := range j.clients {
+		for _, other := range v.outages {
+			if other.span.Hi < o.span.Lo && other.span.Width() > o.span.Width() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // judgeStale judges stale reads, which nothing watches yet.
