@@ -60,11 +60,7 @@ func (p *Plan) facts(v Preview) Facts {
 		MultiPrimary: p.Kind.MultiPrimary, AnyNodeTakesWrites: p.Kind.AnyNodeTakesWrites, Bent: v.Bent,
 	}
 	for _, st := range p.Steps {
-		phase := st.Phase
-		if p.Phase != "" {
-			phase = p.Phase
-		}
-		f.Steps = append(f.Steps, StepFacts{Inject: st.Inject, On: st.On, With: st.Params, ForMS: ms(st.For.D()), AtMS: ms(st.At.D()), Phase: string(phase), Line: st.Pos.Line, Col: st.Pos.Col})
+		f.Steps = append(f.Steps, StepFacts{Inject: st.Inject, On: st.On, With: st.Params, ForMS: ms(st.For.D()), AtMS: ms(st.At.D()), Phase: string(p.phaseOf(st)), Line: st.Pos.Line, Col: st.Pos.Col})
 	}
 	if s.Expect.Failover != nil {
 		yes := bool(*s.Expect.Failover)

@@ -3,12 +3,14 @@ package drills
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/dapple-drills/dapple/drills/timeline"
 	"github.com/dapple-drills/dapple/drills/verdict"
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/injectors/agent"
@@ -264,3 +266,51 @@ func TestARecordIsJudgedAgainToTheSameVerdict(t *testing.T) {
 }
 
 var _ injectors.Injector = breaker{}
+
+func TestAFaultLandsInThePhaseOfTheLeaseThatWasAskedFor(t *testing.T) {
+	for _, c := range []struct {
+		phase    scenarios.Phase
+		early    time.Duration
+		verdict  verdict.Verdict
+		locked   bool
+		from, to time.Duration // the effect, after the renewal before it
+	}{
+		{scenarios.Worst, 0, verdict.Pass, true, 0, leaseEvery / 5},
+		{scenarios.Best, 0, verdict.Pass, true, leaseEvery * 4 / 5, leaseEvery},
+		// It renews before the fault that was to precede it, again and again.
+		{scenarios.Best, leaseEvery / 2, verdict.Invalid, false, 0, 0},
+	} {
+		t.Run(fmt.Sprintf("%s, renewed %v early", c.phase, c.early), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld()
+				p := w.plan(t)
+				p.System, p.Phase, p.Kind.Lock = leased{w, c.early}, c.phase, []string{"worst", "best"}
+				r, err := Run(t.Context(), p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got := r.Trials[0]
+				if got.Verdict != c.verdict || got.Phase.Locked != c.locked {
+					t.Fatalf("%s, locked %v: %s", got.Verdict, got.Phase.Locked, got.Reason)
+				}
+				if !c.locked {
+					return
+				}
+				age := timeline.FromMS(got.Faults[0].Effect[0]) % leaseEvery // the first was due when the trial began
+				if age < c.from || age > c.to {
+					t.Errorf("the fault landed %v after a renewal, want it within [%v, %v]", age, c.from, c.to)
+				}
+			})
+		})
+	}
+}
+
+func TestAPhaseThatCannotBeLockedOnIsRefused(t *testing.T) {
+	w := newWorld()
+	p := w.plan(t)
+	p.Phase = scenarios.Worst
+	_, err := Preflight(t.Context(), p)
+	if err == nil || !strings.Contains(err.Error(), "phase worst is not available for kind fake") {
+		t.Errorf("%v", err)
+	}
+}

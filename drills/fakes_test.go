@@ -86,6 +86,24 @@ func (w *world) Fork(ctx context.Context, _ timeline.Emit) error {
 func (w *world) NodeName(taker string) string { return taker }
 func (w *world) Close() error                 { return nil }
 
+// leased is a world whose primary renews a lease every 4 s from the begin on, and
+// tells of it.
+type leased struct {
+	*world
+	early time.Duration // so much sooner comes each renewal
+}
+
+const leaseEvery = 4 * time.Second
+
+func (l leased) RenewedEvery(context.Context) (time.Duration, error) { return leaseEvery, nil }
+func (l leased) Renewals(ctx context.Context, seen func(lo, hi time.Time)) error {
+	for wait(ctx, leaseEvery-l.early) == nil {
+		now := time.Now()
+		seen(now.Add(-10*time.Millisecond), now)
+	}
+	return nil
+}
+
 type session struct{}
 
 func (session) Put(context.Context, probes.Write) probes.Ack { return probes.Ack{Class: probes.Acked} }

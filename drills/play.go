@@ -12,6 +12,7 @@ import (
 
 	"github.com/dapple-drills/dapple/drills/timeline"
 	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/scenarios"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -131,6 +132,11 @@ func (t *trial) inject(ctx context.Context, no int, s Step) (*heldStep, error) {
 		key := fmt.Sprintf("%s-t%d-s%d-f%d", t.p.Run, t.n, no+1, i+1)
 		h.faults[key] = f
 		t.planned(key, f)
+	}
+	if phase := t.p.phaseOf(s); phase != scenarios.Random {
+		if err := t.renewed.await(ctx, phase); err != nil {
+			return nil, err
+		}
 	}
 	var wg sync.WaitGroup
 	var mu sync.Mutex

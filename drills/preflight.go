@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/dapple-drills/dapple/drills/verdict"
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/probes"
-	"github.com/dapple-drills/dapple/scenarios"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -131,7 +129,7 @@ func previewStep(ctx context.Context, p *Plan, s Step) (sp StepPreview, notes []
 			notes = append(notes, note)
 		}
 	}
-	if err := p.phase(s); err != nil {
+	if err := p.lockable(ctx, s); err != nil {
 		problems = append(problems, err)
 	}
 	return sp, notes, problems
@@ -157,17 +155,6 @@ func (p *Plan) policy(ctx context.Context, s Step, n targets.Node) (note string,
 		return "", fmt.Errorf("%s: %s, and `expect: {failover: yes}` would measure the restart; use `mode: fence`, or a restart policy of \"no\"", s.Pos, why)
 	}
 	return why, nil
-}
-
-func (p *Plan) phase(s Step) error {
-	phase := s.Phase
-	if p.Phase != "" {
-		phase = p.Phase
-	}
-	if phase == "" || phase == scenarios.Random || slices.Contains(p.Kind.Lock, string(phase)) {
-		return nil
-	}
-	return fmt.Errorf("%s: phase %s is not available for kind %s: its renewals cannot be locked on; only random is", s.Pos, phase, p.Kind.Name)
 }
 
 // expect asks the system what its settings predict for the first step.

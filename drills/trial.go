@@ -28,6 +28,7 @@ type trial struct {
 	work  Workload
 
 	preview  Preview
+	renewed  *renewals // nil: no step asks for a phase
 	mu       sync.Mutex
 	nodeDead map[string]bool // by fault key
 }
@@ -135,6 +136,9 @@ func (t *trial) observe(ctx context.Context) (context.Context, func() error, err
 		wg.Wait()
 		abort(nil)
 		return errors.Join(errs...)
+	}
+	if err := t.watchRenewals(ctx, start); err != nil {
+		return guarded, stop, err
 	}
 	return guarded, stop, t.begin(ctx, ready)
 }

@@ -237,6 +237,17 @@ type Dater interface {
 	Promotions(ctx context.Context, since time.Time, emit timeline.Emit) error
 }
 
+// A Renewer is a System whose claim to the primary role is a lease, the renewals of
+// which can be seen: so a fault can be made just after one, or just before the
+// next, between which lies all that the detection depends on.
+type Renewer interface {
+	// Renewals calls seen with the bounds of each renewal, until ctx ends.
+	Renewals(ctx context.Context, seen func(lo, hi time.Time)) error
+	// RenewedEvery is the pause between renewals by the effective settings. An
+	// error says why renewals cannot be seen here.
+	RenewedEvery(ctx context.Context) (time.Duration, error)
+}
+
 // A Role of a process within a node, for faults that aim at a part of it.
 type ProcessNames struct {
 	Server  []string // comm of the server that holds the data: "postgres"

@@ -85,6 +85,10 @@ const (
 	// view to the first with the new one). By is the observer. The first view of
 	// an observer is one too, with the two ends of that look.
 	Leader Kind = "leader"
+	// Renewed: within At the primary renewed the lease that its role rests on; N is
+	// the pause between renewals in nanoseconds, by the settings. Emitted where a
+	// fault is to land in a phase of that cycle.
+	Renewed Kind = "renewed"
 	// Detected: the system showed within At that it knows, other than by a
 	// change of leader; Value says how. One from before the fault counts for
 	// nothing.
@@ -137,7 +141,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		Phase, Note, FaultPlanned, FaultInjected, FaultEffect, FaultNoEffect, FaultHole, FaultReverted,
-		Leftover, Restarted, Unsteady, Aborted, Write, Role, Leader, Detected, Member, Redundancy, Health,
+		Leftover, Restarted, Unsteady, Aborted, Write, Role, Leader, Renewed, Detected, Member, Redundancy, Health,
 		Promoted, Bucket, AtRisk, Audit, Lost, Late, Phantom, Duplicate, Forked, Stall, SessionEnd,
 	}
 }

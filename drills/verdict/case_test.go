@@ -130,6 +130,10 @@ func set(in *verdict.Input, key, value string) error {
 		"settle": &in.Window.Settle, "stable_for": &in.Window.StableFor, "full_for": &in.Window.FullFor,
 		"app_reconnect": &in.AppReconnect, "fresh_period": &in.FreshPeriod, "clock_eps": &in.ClockEps,
 	}
+	if key == "phase" {
+		in.Phase.Asked = value
+		return nil
+	}
 	flags := map[string]*bool{"multi_primary": &in.MultiPrimary, "any_node_takes_writes": &in.AnyNodeTakesWrites}
 	switch {
 	case limits[key] != nil:
@@ -195,6 +199,9 @@ func render(t verdict.Trial) []string {
 	}
 	say("verdict %s: %s", t.Verdict, t.Reason)
 	say("outcome %s", t.Expect.Outcome)
+	if t.Phase.Asked != "" {
+		say("phase %s, locked: %v", t.Phase.Asked, t.Phase.Locked)
+	}
 	var metrics map[string]json.RawMessage
 	if err := json.Unmarshal(data(t.Metrics), &metrics); err != nil {
 		panic(err)

@@ -224,6 +224,12 @@ func (s *script) event(lo, hi time.Duration, w []string) error {
 		e.N = n
 	case "stall":
 		e.N = int64(hi - lo)
+	case "renewed":
+		every, err := time.ParseDuration(arg(1))
+		if err != nil {
+			return err
+		}
+		e.N = int64(every)
 	case "audit":
 		return s.audit(lo, hi, w[1:])
 	case "lost":

@@ -43,6 +43,7 @@ var Kind = probes.Kind{
 	Name:      "patroni",
 	Summary:   "PostgreSQL under Patroni, watched through its etcd, its REST API and the servers",
 	Processes: probes.ProcessNames{Server: []string{"postgres"}, Manager: []string{"patroni"}},
+	Lock:      []string{"worst", "best"},
 	Open: func(ctx context.Context, b probes.Binding) (probes.System, error) {
 		return Open(ctx, b)
 	},
