@@ -175,16 +175,20 @@ func TestAStandbyThatLagsIsAskedOnTheConnectionOfBefore(t *testing.T) {
 	exec(t, h.admin(t, 0), "create table behind (i int)")
 	look := func() { // one question of it outlasts the patience with one that lags
 		t.Helper()
-		stop := time.AfterFunc(100*time.Millisecond, func() {
+		var thawed sync.WaitGroup
+		thawed.Add(1)
+		time.AfterFunc(100*time.Millisecond, func() {
 			if err := standby.Freeze(); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(400 * time.Millisecond)
+		})
+		time.AfterFunc(500*time.Millisecond, func() {
+			defer thawed.Done()
 			if err := standby.Thaw(); err != nil {
 				t.Error(err)
 			}
 		})
-		defer stop.Stop()
+		defer thawed.Wait()
 		members, err := s.Members(t.Context())
 		if err != nil {
 			t.Fatal(err)
