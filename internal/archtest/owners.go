@@ -36,6 +36,7 @@ func Owners() []Owner {
 		{"github.com/charmbracelet/x/term", []string{"cmd/dapple"}},
 		{"github.com/oklog/ulid", []string{"cmd/dapple"}},
 		{"github.com/jackc/pgx", []string{"probes/postgres"}},
+		{"github.com/gomodule/redigo", []string{"probes/redis"}},
 		{"go.etcd.io/etcd/client", []string{"probes/etcd", "probes/patroni"}},
 		{"go.etcd.io/etcd/api", []string{"probes/etcd", "probes/patroni", "targets/testcluster/embedded"}},
 		{"go.etcd.io/etcd/server", []string{"targets/testcluster/embedded"}},

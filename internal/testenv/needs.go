@@ -88,3 +88,16 @@ func NeedCC(t testing.TB) {
 	}
 	Need(t, "cc", err)
 }
+
+// NeedRedis ends the test unless the programs of a Redis server and a Sentinel
+// are installed. They need not run.
+func NeedRedis(t testing.TB) {
+	t.Helper()
+	var missing error
+	for _, program := range []string{"redis-server", "redis-sentinel"} {
+		if _, err := exec.LookPath(program); err != nil && missing == nil {
+			missing = fmt.Errorf("install it with apt-get install redis-server redis-sentinel: %w", err)
+		}
+	}
+	Need(t, "redis", missing)
+}

@@ -7,6 +7,7 @@ import (
 	"github.com/dapple-drills/dapple/probes/etcd"
 	"github.com/dapple-drills/dapple/probes/patroni"
 	"github.com/dapple-drills/dapple/probes/postgres"
+	"github.com/dapple-drills/dapple/probes/redis"
 )
 
 // Kinds returns all kinds of systems, sorted by name.
@@ -15,5 +16,6 @@ func Kinds() []probes.Kind {
 		etcd.Kind,
 		patroni.Kind,
 		postgres.Kind,
+		redis.Kind,
 	}
 }
