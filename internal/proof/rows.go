@@ -44,6 +44,8 @@ func rows() []row {
 			setting: "synchronous_mode: false", signature: split(2)},
 		{no: 6, scenario: "patroni/primary-minority", good: "patroni", bad: "patroni-async",
 			setting: "synchronous_mode: false", signature: lost("acknowledged writes lost", func(l *verdict.Loss) int64 { return l.Lost })},
+		{no: 6, scenario: "redis-sentinel/primary-minority", good: "redis-sentinel", bad: "redis-sentinel-noguard",
+			setting: "min-replicas-to-write: 0", signature: both(split(2), missed("rpo", "RPO missed"))},
 		{no: 8, scenario: "patroni/primary-deaf", good: "patroni", bad: "patroni-liar",
 			setting: "HAProxy checks the port, not the role", signature: falseGreen()},
 		{no: 8, scenario: "patroni/primary-mute", good: "patroni", bad: "patroni-liar",
@@ -52,6 +54,8 @@ func rows() []row {
 			setting: "--election-timeout=100", signature: missed("failover", "false failover"), clears: "failover"},
 		{no: 15, scenario: "patroni/primary-lost", good: "patroni", bad: "patroni-ttl600",
 			setting: "ttl: 600", signature: both(missed("rto", "RTO missed"), noted("the settings alone predict an outage", "said before the fault"))},
+		{no: 15, scenario: "redis-sentinel/down-after-too-long", good: "redis-sentinel", bad: "redis-sentinel-down600",
+			setting: "down-after-milliseconds: 600000", signature: both(missed("rto", "RTO missed"), noted("the settings alone predict an outage", "said before the fault"))},
 		{no: 16, scenario: "patroni/primary-kill", good: "patroni", bad: "patroni-ttl5",
 			setting: "ttl: 5", signature: told("settings", "ttl: declared 5, effective 20")},
 		{no: 17, scenario: "patroni/disk-full", good: "patroni-diskguard", bad: "patroni-smalldisk",
@@ -60,6 +64,8 @@ func rows() []row {
 			setting: "writes cancelled after 1 s", signature: lost("writes acknowledged with a warning lost", func(l *verdict.Loss) int64 { return l.LostDegraded })},
 		{no: 26, scenario: "patroni/primary-kill", good: "patroni", bad: "patroni-rogue",
 			setting: "PostgreSQL started outside Patroni", signature: split(1)},
+		{no: 26, scenario: "redis-sentinel/primary-kill", good: "redis-sentinel", bad: "redis-sentinel-noguard",
+			setting: "min-replicas-to-write: 0", signature: split(2)},
 	}
 }
 

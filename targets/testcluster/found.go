@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"time"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
-	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
 
 	"github.com/dapple-drills/dapple/scenarios"
@@ -28,7 +26,7 @@ func (v patroni) cluster(ctx context.Context, info Info, p *place, o Options) (*
 		return nil, err
 	}
 	return &Cluster{
-		Name: info.Name, Run: p.run, Lifetime: Lifetime(p.labels[LabelLifetime]), System: sys, Nodes: nodes,
+		Name: info.Name, Run: p.id, Lifetime: Lifetime(p.labels[LabelLifetime]), System: sys, Nodes: nodes,
 		ready: func(ctx context.Context) error { return v.ready(ctx, p, o.Progress, func(context.Context, missing) {}) },
 	}, nil
 }
@@ -56,10 +54,10 @@ func (v patroni) system(info Info, p *place, o Options) (scenarios.System, error
 	}
 	return scenarios.System{
 		Name: info.Name, Kind: "patroni", Environment: scenarios.CI,
-		Nodes: scenarios.Nodes{Docker: &scenarios.DockerNodes{Label: scenarios.Strings{LabelRun + "=" + p.run, LabelPart + "=" + partNode}}},
+		Nodes: scenarios.Nodes{Docker: &scenarios.DockerNodes{Label: scenarios.Strings{LabelRun + "=" + p.id, LabelPart + "=" + partNode}}},
 		Clients: scenarios.Clients{
 			DSN:      fmt.Sprintf("postgres://app@%s:%d/app?sslmode=disable", host(p.subnet, haproxyHost), haproxyPrimary),
-			Password: scenarios.Secret{File: secretFile(o.Dir, p.run)},
+			Password: scenarios.Secret{File: secretFile(o.Dir, p.id)},
 		},
 		Health:     health,
 		Objectives: info.Objectives,
@@ -68,54 +66,13 @@ func (v patroni) system(info Info, p *place, o Options) (scenarios.System, error
 	}, nil
 }
 
-// find describes the cluster of that name that stays.
-func (v patroni) find(ctx context.Context, info Info, o Options) (*Cluster, error) {
-	e, err := docker.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c, err := v.findIn(ctx, info, &place{engine: e, api: e.API()}, o)
-	if err != nil {
-		return nil, errors.Join(err, e.Close())
-	}
-	c.stop = func(context.Context) error { return e.Close() }
-	return c, nil
-}
-
-func (v patroni) findIn(ctx context.Context, info Info, p *place, o Options) (*Cluster, error) {
-	run, err := staying(ctx, p.api, info.Name, o)
-	if err != nil {
-		return nil, err
-	}
-	if run == "" {
-		return nil, ErrNotUp
-	}
-	p.run = run
-	nets, err := p.api.NetworkList(ctx, network.ListOptions{Filters: filters.NewArgs(filters.Arg("label", LabelRun+"="+run))})
-	if err != nil {
-		return nil, fmt.Errorf("listing networks: %w", err)
-	}
-	if len(nets) != 1 {
-		return nil, fmt.Errorf("run %s has %d networks, want 1: remove it with \"dapple cluster down %s\"", run, len(nets), info.Name)
-	}
-	p.labels = nets[0].Labels
-	if p.subnet, err = netip.ParsePrefix(p.labels[LabelSubnet]); err != nil {
-		return nil, fmt.Errorf("run %s: its network's label %s: %w", run, LabelSubnet, err)
-	}
-	c, err := v.cluster(ctx, info, p, o)
-	if err != nil {
-		return nil, err
-	}
-	return c, recallSecret(ctx, p, o)
-}
-
 // recallSecret writes the password file anew if another user, or another state
-// directory, started the cluster.
-func recallSecret(ctx context.Context, p *place, o Options) error {
-	if _, err := os.Stat(secretFile(o.Dir, p.run)); err == nil {
+// directory, started the cluster. The parts of the kind holder have it.
+func recallSecret(ctx context.Context, p *place, o Options, holder string) error {
+	if _, err := os.Stat(secretFile(o.Dir, p.id)); err == nil {
 		return nil
 	}
-	nodes, err := p.engine.Find(ctx, docker.Query{Labels: []string{LabelRun + "=" + p.run, LabelPart + "=" + partHAProxy}})
+	nodes, err := p.engine.Find(ctx, docker.Query{Labels: []string{LabelRun + "=" + p.id, LabelPart + "=" + holder}})
 	if err != nil {
 		return err
 	}
@@ -123,7 +80,7 @@ func recallSecret(ctx context.Context, p *place, o Options) error {
 	if err != nil {
 		return fmt.Errorf("asking for the password of the role app: %w", err)
 	}
-	return writeSecret(o.Dir, p.run, string(password))
+	return writeSecret(o.Dir, p.id, string(password))
 }
 
 // staying is the run of the cluster that stays under the name of o, or "".
@@ -164,7 +121,7 @@ func downIn(ctx context.Context, e *docker.Engine, name string, o Options) error
 			continue
 		}
 		found = true
-		p := &place{engine: e, api: e.API(), run: s.Run}
+		p := &place{engine: e, api: e.API(), id: s.Run}
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		err := errors.Join(p.removeAll(ctx), removeSecret(o.Dir, s.Run))
 		cancel()

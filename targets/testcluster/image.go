@@ -31,17 +31,27 @@ import (
 const baseImage = "debian:trixie-slim"
 
 //go:embed image
-var imageFiles embed.FS
+var patroniFiles embed.FS
 
-// ensureImage returns the name of the image from which all parts of a patroni
-// cluster are made, and builds it if it is not there. Its tag is a hash of what
-// it is built from, so that another version of this program builds its own.
-func ensureImage(ctx context.Context, api *client.Client, o Options) (string, error) {
-	archive, tag, err := buildContext(imageFiles)
+//go:embed redis image/reaper
+var redisFiles embed.FS
+
+// A recipe is what an image is built from: a Dockerfile, and the scripts that it
+// copies. Each has the reaper.
+type recipe struct {
+	name  string // patroni
+	files fs.FS
+}
+
+// ensureImage returns the name of the image of that recipe, from which all parts
+// of a cluster are made, and builds it if it is not there. Its tag is a hash of
+// what it is built from, so that another version of this program builds its own.
+func ensureImage(ctx context.Context, api *client.Client, r recipe, o Options) (string, error) {
+	archive, tag, err := buildContext(r.files)
 	if err != nil {
 		return "", err
 	}
-	name := "dapple/patroni:" + tag
+	name := "dapple/" + r.name + ":" + tag
 	if ok, err := haveImage(ctx, api, name); ok || err != nil {
 		return name, err
 	}
@@ -58,7 +68,7 @@ func ensureImage(ctx context.Context, api *client.Client, o Options) (string, er
 		return "", err
 	}
 	o.Progress("building the image " + name + " from Debian's packages (once; about a minute)")
-	if err := buildImage(ctx, api, archive, name); err != nil {
+	if err := buildImage(ctx, api, r, archive, name); err != nil {
 		return "", fmt.Errorf("building the image %s: %w", name, err)
 	}
 	return name, nil
@@ -87,8 +97,8 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	return func() { _ = l.Unlock() }, nil // the lock also ends with this process
 }
 
-// buildContext is the embedded folder as a tar archive without times or owners,
-// and a hash of it.
+// buildContext is the embedded files, whatever their folders, as a tar archive
+// without times or owners, and a hash of it.
 func buildContext(files fs.FS) (archive []byte, tag string, err error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
@@ -119,10 +129,10 @@ func buildContext(files fs.FS) (archive []byte, tag string, err error) {
 
 // buildImage builds with the network of the host, as "docker build
 // --network=host" does, by the engine's own builder, which every engine has.
-func buildImage(ctx context.Context, api *client.Client, archive []byte, name string) error {
+func buildImage(ctx context.Context, api *client.Client, r recipe, archive []byte, name string) error {
 	resp, err := api.ImageBuild(ctx, bytes.NewReader(archive), build.ImageBuildOptions{
 		Tags: []string{name}, NetworkMode: "host", Remove: true, ForceRemove: true,
-		Labels: map[string]string{LabelImage: "patroni"}, Version: build.BuilderV1,
+		Labels: map[string]string{LabelImage: r.name}, Version: build.BuilderV1,
 	})
 	if err != nil {
 		return err

@@ -114,7 +114,7 @@ func sweep(ctx context.Context, api *client.Client, o Options) error {
 }
 
 func removeOrphan(ctx context.Context, api *client.Client, run string) error {
-	p := &place{api: api, run: run}
+	p := &place{api: api, id: run}
 	if err := p.remove(ctx); err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -74,74 +73,34 @@ func (s PatroniSettings) complete() (PatroniSettings, error) {
 
 // start starts everything at once: who has to wait for whom finds out itself, as
 // after a power cut.
-func (v patroni) start(ctx context.Context, info Info, o Options) (_ *Cluster, err error) {
+func (v patroni) start(ctx context.Context, info Info, o Options) (*Cluster, error) {
 	settings, err := v.settingsFor(o.Patroni)
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPlace(ctx, info.Name, o)
-	if err != nil {
-		return nil, err
+	c := v.containers()
+	c.up = func(ctx context.Context, r *run) error {
+		return (&patroniStart{patroni: v, run: r, settings: settings}).all(ctx)
 	}
-	if err := prepareStart(ctx, p, o); err != nil {
-		return nil, errors.Join(err, p.engine.Close())
-	}
-	began := time.Now()
-	s := &patroniStart{patroni: v, place: p, settings: settings, secrets: newSecrets(), o: o}
-	if err := s.all(ctx); err != nil {
-		return nil, errors.Join(err, s.stop(context.WithoutCancel(ctx)))
-	}
-	took := time.Since(began)
-	c, err := v.cluster(ctx, info, p, o)
-	if err != nil {
-		return nil, errors.Join(err, s.stop(context.WithoutCancel(ctx)))
-	}
-	c.Started, c.stop = took, s.stop
-	if o.Lifetime == Stays {
-		c.stop = func(context.Context) error { return p.engine.Close() }
-	}
-	return c, nil
+	return c.start(ctx, info, o)
 }
 
-// prepareStart does what is not part of the cluster's own time.
-func prepareStart(ctx context.Context, p *place, o Options) error {
-	if err := sweep(ctx, p.api, o); err != nil {
-		return err
-	}
-	if o.Lifetime == Stays {
-		if up, err := staying(ctx, p.api, p.labels[LabelCluster], o); err != nil || up != "" {
-			return errors.Join(err, fmt.Errorf("run %s: %w", up, ErrUp))
-		}
-	}
-	image, err := ensureImage(ctx, p.api, o)
-	p.image = image
-	return err
+func (v patroni) find(ctx context.Context, info Info, o Options) (*Cluster, error) {
+	return v.containers().find(ctx, info, o)
 }
 
-// A patroniStart is a cluster that is being started, and later stopped.
+func (v patroni) containers() containers {
+	return containers{image: recipe{"patroni", patroniFiles}, holder: partHAProxy, describe: v.cluster}
+}
+
+// A patroniStart is a cluster that is being started.
 type patroniStart struct {
 	patroni
-	*place
+	*run
 	settings PatroniSettings
-	secrets  secrets
-	o        Options
-	reaper   *reaper
 }
 
 func (s *patroniStart) all(ctx context.Context) error {
-	if s.o.Lifetime == Bound {
-		r, err := s.startReaper(ctx)
-		if err != nil {
-			return err
-		}
-		s.reaper = r
-	}
-	if err := writeSecret(s.o.Dir, s.run, s.secrets.app); err != nil {
-		return err
-	}
-	if err := s.connect(ctx); err != nil {
-		return err
-	}
 	s.o.Progress(fmt.Sprintf("starting 3 x etcd, 3 x Patroni and HAProxy on %s", s.subnet))
 	parts, err := s.parts()
 	if err != nil {
@@ -185,18 +144,6 @@ func (s *patroniStart) startAll(ctx context.Context, parts []part) error {
 	return g.Wait()
 }
 
-// stop removes the containers first and lets go of the lifeline then, so that
-// the reaper finds nothing to do, and is there if we die on the way.
-func (s *patroniStart) stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	errs := []error{s.removeAll(ctx)}
-	if s.reaper != nil {
-		errs = append(errs, s.reaper.stop(ctx))
-	}
-	return errors.Join(append(errs, removeSecret(s.o.Dir, s.run), s.engine.Close())...)
-}
-
 //go:embed patroni.yml.tmpl
 var patroniTemplate string
 
@@ -233,7 +180,7 @@ func (s *patroniStart) etcdArgs(i int) []string {
 		"--listen-client-urls", fmt.Sprintf("http://0.0.0.0:%d", etcdPort), "--advertise-client-urls", at(i, etcdPort),
 		"--listen-peer-urls", fmt.Sprintf("http://0.0.0.0:%d", etcdPeerPort), "--initial-advertise-peer-urls", at(i, etcdPeerPort),
 		"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", "new",
-		"--initial-cluster-token", s.run, "--log-level", "warn",
+		"--initial-cluster-token", s.id, "--log-level", "warn",
 	}
 }
 

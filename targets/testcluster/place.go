@@ -42,7 +42,7 @@ type place struct {
 	engine *docker.Engine
 	api    *client.Client
 	image  string
-	run    string
+	id     string // of the run
 	labels map[string]string
 	prefix string // of the names of containers
 
@@ -59,14 +59,14 @@ func newPlace(ctx context.Context, name string, o Options) (*place, error) {
 	if err := sameEngine(e.Endpoint()); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
-	p := &place{engine: e, api: e.API(), run: newID(4), labels: maps.Clone(o.Labels)}
+	p := &place{engine: e, api: e.API(), id: newID(4), labels: maps.Clone(o.Labels)}
 	if p.labels == nil {
 		p.labels = map[string]string{}
 	}
-	p.labels[LabelCluster], p.labels[LabelAs], p.labels[LabelRun], p.labels[LabelLifetime] = name, o.As, p.run, string(o.Lifetime)
+	p.labels[LabelCluster], p.labels[LabelAs], p.labels[LabelRun], p.labels[LabelLifetime] = name, o.As, p.id, string(o.Lifetime)
 	p.prefix = "dapple-" + o.As + "-"
 	if o.Lifetime == Bound {
-		p.prefix += p.run + "-"
+		p.prefix += p.id + "-"
 	}
 	return p, nil
 }
@@ -105,7 +105,7 @@ func (p *place) with(part, node string) map[string]string {
 
 // connect makes the run's network on a subnet that nobody else has.
 func (p *place) connect(ctx context.Context) error {
-	free, err := freeSubnets(ctx, p.api, p.run)
+	free, err := freeSubnets(ctx, p.api, p.id)
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (p *place) start(ctx context.Context, c part) error {
 
 // remove removes all of the run but its reaper, and says what could not be.
 func (p *place) remove(ctx context.Context) error {
-	ours := filters.NewArgs(filters.Arg("label", LabelRun+"="+p.run))
+	ours := filters.NewArgs(filters.Arg("label", LabelRun+"="+p.id))
 	cs, err := p.api.ContainerList(ctx, container.ListOptions{All: true, Filters: ours})
 	if err != nil {
 		return fmt.Errorf("listing containers: %w", err)
@@ -227,7 +227,7 @@ func (p *place) removeAll(ctx context.Context) error {
 
 // left counts the containers of the run, its reaper excluded.
 func (p *place) left(ctx context.Context) (int, error) {
-	cs, err := p.api.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", LabelRun+"="+p.run))})
+	cs, err := p.api.ContainerList(ctx, container.ListOptions{All: true, Filters: filters.NewArgs(filters.Arg("label", LabelRun+"="+p.id))})
 	if err != nil {
 		return 0, fmt.Errorf("listing containers: %w", err)
 	}

@@ -24,7 +24,7 @@ const startTimeout = 4 * time.Minute
 func (v patroni) ready(ctx context.Context, p *place, progress func(string), again func(context.Context, missing)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %v", startTimeout))
 	defer cancel()
-	nodes, err := p.engine.Find(ctx, docker.Query{Labels: []string{LabelRun + "=" + p.run, LabelPart + "=" + partHAProxy}})
+	nodes, err := p.engine.Find(ctx, docker.Query{Labels: []string{LabelRun + "=" + p.id, LabelPart + "=" + partHAProxy}})
 	if err != nil {
 		return err
 	}

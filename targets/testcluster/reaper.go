@@ -33,7 +33,7 @@ func (p *place) startReaper(ctx context.Context) (*reaper, error) {
 	made, err := p.api.ContainerCreate(ctx,
 		&container.Config{
 			Image: p.image, Cmd: []string{"/usr/local/lib/dapple/reaper"}, User: "0",
-			Env: []string{"DAPPLE_RUN=" + p.run}, Labels: p.with(partReaper, ""),
+			Env: []string{"DAPPLE_RUN=" + p.id}, Labels: p.with(partReaper, ""),
 			OpenStdin: true, StdinOnce: true, AttachStdin: true, AttachStdout: true, AttachStderr: true,
 		},
 		&container.HostConfig{

@@ -42,7 +42,7 @@ func relayed(t *testing.T, delay time.Duration) (*docker.Node, func() net.Conn) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := ensureImage(t.Context(), e.API(), o)
+	image, err := ensureImage(t.Context(), e.API(), recipe{"patroni", patroniFiles}, o)
 	if err != nil {
 		t.Fatal(err)
 	}
