@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dapple-drills/dapple/injectors"
+	"github.com/dapple-drills/dapple/internal/diag"
 	"github.com/dapple-drills/dapple/probes"
 	"github.com/dapple-drills/dapple/targets"
 )
@@ -51,7 +52,7 @@ func said(p *Plan, claims map[string]probes.Claim) string {
 
 // onePrimary is an error unless exactly one node claims to be primary.
 func onePrimary(p *Plan, claims map[string]probes.Claim) error {
-	if len(withRole(p, claims, probes.Primary)) == 1 || p.Kind.MultiPrimary {
+	if len(withRole(p, claims, probes.Primary)) == 1 || p.Kind.MultiPrimary || p.Untold()[probes.UntoldRoles] != "" {
 		return nil
 	}
 	return fmt.Errorf("the role primary is held by %d nodes, and must be by one: %s",
@@ -103,6 +104,9 @@ func (p *Plan) aim(ctx context.Context, s Step) (injectors.Aim, map[string]probe
 func (p *Plan) select1(ctx context.Context, word string, claims map[string]probes.Claim) ([]targets.Node, error) {
 	if n := p.node(word); n != nil {
 		return []targets.Node{n}, nil
+	}
+	if why := p.Untold()[probes.UntoldRoles]; why != "" && word != "all" {
+		return nil, diag.Hint(fmt.Errorf("no node has that name, and which one has that role is not known: %s", why), "name the node: "+names(p.Nodes))
 	}
 	primary, replicas := withRole(p, claims, probes.Primary), withRole(p, claims, probes.Replica)
 	var found []targets.Node

@@ -116,6 +116,16 @@ func (r *Refusal) Error() string {
 // Unwrap gives the reasons to errors.Is and errors.As.
 func (r *Refusal) Unwrap() []error { return r.Problems }
 
+// Untold is what the system cannot tell, with the reasons; see probes.Reticent.
+// What a health check of the system file tells is not among it.
+func (p *Plan) Untold() map[string]string {
+	r, ok := p.System.(probes.Reticent)
+	if !ok {
+		return nil
+	}
+	return r.Untold()
+}
+
 func (p *Plan) node(name string) targets.Node {
 	for _, n := range p.Nodes {
 		if n.Name() == name {

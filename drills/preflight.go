@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/dapple-drills/dapple/drills/verdict"
@@ -54,6 +56,7 @@ func Preflight(ctx context.Context, p *Plan) (Preview, error) {
 	if err := v.expect(ctx, p); err != nil {
 		problems = append(problems, err)
 	}
+	v.untold(p)
 	if len(problems) > 0 {
 		return v, &Refusal{problems}
 	}
@@ -183,6 +186,24 @@ func (v *Preview) expect(ctx context.Context, p *Plan) error {
 	}
 	v.compare(p)
 	return nil
+}
+
+// untold tells before the drill what it will not be able to tell.
+func (v *Preview) untold(p *Plan) {
+	why := p.Untold()
+	var said []string
+	for _, what := range slices.Sorted(maps.Keys(why)) {
+		if !slices.Contains(said, why[what]) {
+			said = append(said, why[what])
+		}
+	}
+	v.Notes = append(v.Notes, said...)
+	if p.Objectives.RPO != nil && why["rejoin"] != "" {
+		v.Notes = append(v.Notes, "the objective rpo will not be met for certain: without a second audit after a rejoin, only a loss can be proven")
+	}
+	if p.Objectives.SplitBrain != nil && why[probes.UntoldRoles] != "" {
+		v.Notes = append(v.Notes, "the objective split_brain will not be met for certain: where no node says what it is, only two that take writes can be proven")
+	}
 }
 
 // rolesOf is what the nodes of a step's faults say that they are.

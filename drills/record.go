@@ -93,11 +93,12 @@ type Facts struct {
 	FreshPeriodMS  float64 `json:"fresh_period_ms"`
 	MultiPrimary   bool    `json:"multi_primary,omitempty"`
 	// AnyNodeTakesWrites: see probes.Kind.
-	AnyNodeTakesWrites bool            `json:"any_node_takes_writes,omitempty"`
-	ExpectFailover     *bool           `json:"expect_failover,omitempty"`
-	Bent               []verdict.Bent  `json:"bent,omitempty"`      // settings whose declared value is not in effect
-	NodeDead           map[string]bool `json:"node_dead,omitempty"` // by fault key
-	Steps              []StepFacts     `json:"steps"`
+	AnyNodeTakesWrites bool              `json:"any_node_takes_writes,omitempty"`
+	ExpectFailover     *bool             `json:"expect_failover,omitempty"`
+	Bent               []verdict.Bent    `json:"bent,omitempty"`      // settings whose declared value is not in effect
+	Untold             map[string]string `json:"untold,omitempty"`    // what the system cannot tell, and why
+	NodeDead           map[string]bool   `json:"node_dead,omitempty"` // by fault key
+	Steps              []StepFacts       `json:"steps"`
 }
 
 // StepFacts is one step as it was asked for.

@@ -10,6 +10,7 @@ import (
 	"github.com/dapple-drills/dapple/drills/verdict"
 	"github.com/dapple-drills/dapple/injectors/agent"
 	"github.com/dapple-drills/dapple/probes"
+	"github.com/dapple-drills/dapple/targets"
 )
 
 // settleLook is how often the engine asks the verdict whether the system is
@@ -115,7 +116,7 @@ func (t *trial) stopClients(ctx context.Context) error {
 }
 
 func (t *trial) auditReplicas(ctx context.Context) error {
-	for _, n := range withRole(t.p, askRoles(ctx, t.p), probes.Replica) {
+	for _, n := range t.replicas(ctx) {
 		if _, err := t.work.Audit(ctx, "A3", n, t.rec.Emit); err != nil {
 			if err := t.noAudit("A3 on "+n.Name(), err); err != nil {
 				return err
@@ -123,6 +124,14 @@ func (t *trial) auditReplicas(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// replicas are the nodes that say that they are; where none says anything, all.
+func (t *trial) replicas(ctx context.Context) []targets.Node {
+	if t.p.Untold()[probes.UntoldRoles] != "" {
+		return t.p.Nodes
+	}
+	return withRole(t.p, askRoles(ctx, t.p), probes.Replica)
 }
 
 // noAudit notes that an audit could not be had: the verdict is then

@@ -97,20 +97,20 @@ func (w *watch) wrong(p *Plan, now time.Duration) (why string, lost bool) {
 
 func (w *watch) wrongNodes(p *Plan) string {
 	primaries := 0
+	untold := p.Untold()[probes.UntoldRoles] != ""
 	for _, n := range p.Nodes {
 		role := w.roles[n.Name()]
-		switch probes.Role(role) {
-		case probes.Primary:
+		switch {
+		case probes.Role(role) == probes.Primary:
 			primaries++
-		case probes.Replica:
-		default:
+		case probes.Role(role) != probes.Replica && !untold:
 			return fmt.Sprintf("node %s says %q of its role", n.Name(), role)
 		}
 		if m := w.members[n.Name()]; m == "absent" {
 			return fmt.Sprintf("node %s does not take part in replication", n.Name())
 		}
 	}
-	if primaries != 1 && !p.Kind.MultiPrimary {
+	if primaries != 1 && !p.Kind.MultiPrimary && !untold {
 		return fmt.Sprintf("%d nodes say that they are primary", primaries)
 	}
 	return ""

@@ -44,6 +44,7 @@ const (
 	Replica Role = "replica"     // it follows a primary, and refuses writes
 	None    Role = "none"        // it answers, and is neither (starting, demoted, no quorum)
 	Silent  Role = "unreachable" // it did not answer within the deadline
+	Untold  Role = "unknown"     // this system does not say what its nodes are: see Reticent
 )
 
 // A Claim is a node's own answer to what it is.
@@ -248,6 +249,25 @@ type Renewer interface {
 	RenewedEvery(ctx context.Context) (time.Duration, error)
 }
 
+// Reticent is a System that cannot tell all that is measured, since nobody said how
+// to ask it.
+type Reticent interface {
+	// Untold says why, by the name of the metric in the record, or UntoldRoles. A
+	// metric that is not among them can be told.
+	Untold() map[string]string
+}
+
+// UntoldRoles is the key in Untold for what nodes claim to be. Where it is not
+// told, System.Role is Untold for every node.
+const UntoldRoles = "roles"
+
+// HealthChecker is a System that knows a health check of its own, other than the
+// one under "health" in the system file.
+type HealthChecker interface {
+	// Health asks the check of a node once, as a load balancer does.
+	Health(ctx context.Context, n targets.Node) (ok bool, said string)
+}
+
 // A Role of a process within a node, for faults that aim at a part of it.
 type ProcessNames struct {
 	Server  []string // comm of the server that holds the data: "postgres"
@@ -259,7 +279,11 @@ type ProcessNames struct {
 type Binding struct {
 	Nodes   []targets.Node
 	Clients Clients
+	URLs    map[string]string // node → where it answers itself, as the system file says it
 	Health  string            // URL template with {node}; "" if none is declared
+	// Section reads the section of the file that Kind.Section is about; nil if there
+	// is none.
+	Section func(into any) error
 	Extra   map[string]string // what a built-in cluster or the system file adds: "etcd", "scope", …
 }
 
@@ -271,6 +295,14 @@ type Clients struct {
 	Statement time.Duration
 }
 
+// A Section is a part of a system file whose meaning belongs to a kind.
+type Section struct {
+	// Params is a pointer to the zero value of the struct that it fills.
+	Params any
+	// Check finds all that is wrong with it; decode fills a struct strictly.
+	Check func(decode func(into any) error) error
+}
+
 // A Kind is one entry of the catalogue of systems.
 type Kind struct {
 	Name      string
@@ -279,6 +311,9 @@ type Kind struct {
 	// Settings is a pointer to the zero value of what may stand under "settings"
 	// in a system file of this kind; nil: there is no such section.
 	Settings any
+	// Section is what the kind's own section of a system file may hold; nil: there
+	// is none. Only http has one, under that name.
+	Section *Section
 	// MultiPrimary says that every member is a primary of its own: there is no
 	// one primary to find, and the lineage is the component, not the node.
 	MultiPrimary bool

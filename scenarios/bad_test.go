@@ -18,6 +18,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/dapple-drills/dapple/internal/diag"
+	"github.com/dapple-drills/dapple/probes/http"
 	"github.com/dapple-drills/dapple/scenarios"
 )
 
@@ -235,19 +236,8 @@ func vocabulary() *scenarios.Vocabulary {
 		Kinds: []scenarios.KindWord{
 			{Name: "patroni", Phases: []string{"worst", "best"}},
 			{Name: "etcd"},
-			{Name: "http", HTTP: scenarios.Section{Params: &httpParams{}}},
+			{Name: "http", HTTP: scenarios.Section{Params: &http.Params{}, Check: func(p scenarios.Params) error { return http.Check(p.Decode) }}},
 		},
 		Clusters: []string{"patroni", "etcd"},
 	}
-}
-
-type httpParams struct {
-	Write *httpRequest `yaml:"write"`
-}
-
-type httpRequest struct {
-	Method  string            `yaml:"method"`
-	Path    string            `yaml:"path"`
-	Headers map[string]string `yaml:"headers"`
-	Acked   []int             `yaml:"acked"`
 }

@@ -178,6 +178,40 @@ func (c *systemChecker) password(path, text string) bool {
 	return true
 }
 
+// httpPlace is where the section http stands, or should.
+func (c *systemChecker) httpPlace() Pos {
+	if c.src.has("http") {
+		return c.src.value("http")
+	}
+	return c.src.value("kind")
+}
+
+// byURL reports what a system that is drilled by URL needs beside its section.
+func (c *systemChecker) byURL() {
+	requests := c.sys.HTTP.Map()
+	switch {
+	case c.src.has("clients.dsn"):
+		c.report(c.src.key("clients.dsn"), slipf(ruleSection, "write clients: {url: \"http://…\"}", "clients.dsn: kind http is spoken to by URL"))
+	case c.sys.Clients.URL == "":
+		c.report(c.src.value("kind"), slipf(ruleMissingKey, "add clients: {url: \"http://…\"}: where the application comes", "clients.url is missing"))
+	}
+	if c.sys.Health != (Health{}) && requests["health.path"] != "" {
+		c.report(c.src.key("health"), slipf(ruleOneOf, "keep the one that the load balancer uses", "health and http.health exclude each other"))
+	}
+	if requests["url"] != "" {
+		return
+	}
+	const hint = `write http: {url: "http://{node}:8080"}: where each node itself answers`
+	if c.sys.Nodes.Docker != nil || len(c.sys.Nodes.SSH) > 0 {
+		c.report(c.httpPlace(), slipf(ruleAddress, hint, "http.url is missing: the nodes have no url of their own"))
+	}
+	for i, h := range c.sys.Nodes.Hosts {
+		if path := fmt.Sprintf("nodes.hosts[%d]", i); h.URL == "" && h.Addr != "" {
+			c.report(c.src.value(path), slipf(ruleAddress, "write url instead of addr, or http: {url: \"http://{node}:8080\"}", "%s: kind http is spoken to by URL, and there is none", path))
+		}
+	}
+}
+
 func cutLast(s, sep string) (before, after string, found bool) {
 	if i := strings.LastIndex(s, sep); i >= 0 {
 		return s[:i], s[i+len(sep):], true
@@ -241,7 +275,8 @@ func (c *systemChecker) sections() {
 	http, settings := c.sys.HTTP, c.sys.Settings
 	http.path, settings.path = "http", "settings" // also where there is none: something may be missing
 	if k.Name == KindHTTP {
-		k.HTTP.check(c.reader, http, c.src.value("http"))
+		k.HTTP.check(c.reader, http, c.httpPlace())
+		c.byURL()
 	}
 	k.Settings.check(c.reader, settings, c.src.value("settings"))
 }

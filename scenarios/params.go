@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -91,6 +92,36 @@ func (p Params) Decode(into any) error {
 	d := decoder{reader: &reader{src: p.src}, optional: true}
 	d.structure(p.path, p.node, v.Elem())
 	return d.err()
+}
+
+// place is where the value at a path of the section stands ("write.acked[1]"), or
+// what it would stand in if it is not there; otherwise is for a section that is not.
+func (p Params) place(path string, otherwise Pos) Pos {
+	if p.node == nil {
+		return otherwise
+	}
+	n := p.node
+	for _, part := range strings.FieldsFunc(path, func(c rune) bool { return c == '.' || c == '[' || c == ']' }) {
+		next := below(n, part)
+		if next == nil {
+			break
+		}
+		n = next
+	}
+	return p.src.node(n)
+}
+
+// below is the element of a list, or the value of a mapping, or nil.
+func below(n *yaml.Node, part string) *yaml.Node {
+	if i, err := strconv.Atoi(part); err == nil && n.Kind == yaml.SequenceNode && i < len(n.Content) {
+		return n.Content[i]
+	}
+	for i := 0; i+1 < len(n.Content) && n.Kind == yaml.MappingNode; i += 2 {
+		if n.Content[i].Value == part {
+			return n.Content[i+1]
+		}
+	}
+	return nil
 }
 
 // IsZero says that there is no parameter.

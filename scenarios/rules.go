@@ -44,6 +44,7 @@ const (
 	ruleLowRate       = "low-rate"     // an rpo objective with too few writes at risk
 	ruleNoPrimaryStep = "no-primary"   // a failover is expected, and no step touches the primary
 	ruleAbort         = "abort"        // an abort without a condition
+	ruleRequest       = "request"      // a request of kind http that cannot be made, or whose answer tells nothing
 	ruleSection       = "section"      // a section that belongs to another kind of system
 	ruleNodesWay      = "nodes-way"    // not exactly one way to find the nodes
 	ruleFilter        = "filter"       // docker without any filter

@@ -71,14 +71,27 @@ func (s Section) check(r *reader, p Params, at Pos) {
 	if err == nil {
 		return
 	}
-	if ps := diag.ProblemsOf(err); len(ps) > 0 {
-		for _, x := range ps {
-			r.add(x)
-		}
+	ps, fs := diag.ProblemsOf(err), diag.FieldsOf(err)
+	for _, x := range ps {
+		r.add(x)
+	}
+	for _, f := range fs {
+		r.report(p.place(f.Path, at), slipOf(f, p.at()))
+	}
+	if len(ps)+len(fs) > 0 {
 		return
 	}
 	hint := strings.Join(diag.Hints(err), "; ")
 	r.report(at, slipf(ruleParameter, hint, "%s: %s", p.at(), err))
+}
+
+// slipOf is what a section's owner found wrong with one value of it.
+func slipOf(f *diag.Field, section string) *slip {
+	rule := ruleRequest
+	if f.Secret {
+		rule = ruleSecret
+	}
+	return slipf(rule, f.Hint, "%s.%s: %s", section, f.Path, f.Msg)
 }
 
 // at is where the section stands, in words.

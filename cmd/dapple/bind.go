@@ -195,11 +195,14 @@ func (b *bound) open(ctx context.Context) error {
 	}
 	c := p.Target.Clients
 	binding := probes.Binding{
-		Nodes: p.Nodes, Health: p.Target.Health.HTTP, Extra: b.settings(),
+		Nodes: p.Nodes, URLs: urlsOf(p.Target.Nodes.Hosts), Health: healthOf(p.Target.Health), Extra: b.settings(),
 		Clients: probes.Clients{DSN: firstOf(c.DSN, c.URL), Connect: c.Connect.D(), Statement: c.Statement.D()},
 	}
 	if c.Password.Declared() {
 		binding.Clients.Password = c.Password.Resolve
+	}
+	if kind.Section != nil {
+		binding.Section = p.Target.HTTP.Decode
 	}
 	if p.Kind = kind; p.System == nil {
 		if p.System, err = kind.Open(ctx, binding); err != nil {
@@ -222,7 +225,10 @@ func (b *bound) settings() map[string]string {
 
 func (b *bound) probes() error {
 	p := b.plan
-	p.Probes = []probes.Probe{roles.New(p.System, p.Nodes), stall.New()}
+	p.Probes = []probes.Probe{stall.New()}
+	if p.Untold()[probes.UntoldRoles] == "" {
+		p.Probes = append(p.Probes, roles.New(p.System, p.Nodes))
+	}
 	if m, ok := p.System.(probes.Membership); ok {
 		var names []string
 		for _, n := range p.Nodes {
@@ -230,13 +236,24 @@ func (b *bound) probes() error {
 		}
 		p.Probes = append(p.Probes, members.New(m, names))
 	}
-	if template := healthOf(p.Target.Health); template != "" {
-		h, err := health.New(template, p.Nodes)
-		if err != nil {
-			return usage(fmt.Errorf("health: %w", err))
-		}
-		p.Probes = append(p.Probes, h)
+	return b.health()
+}
+
+// health is the check of the system file, or else the one that the system knows.
+func (b *bound) health() error {
+	p := b.plan
+	template := healthOf(p.Target.Health)
+	if c, ok := p.System.(probes.HealthChecker); ok && template == "" && p.Untold()["false_green"] == "" {
+		p.Probes = append(p.Probes, health.Of(c, p.Nodes))
 	}
+	if template == "" {
+		return nil
+	}
+	h, err := health.New(template, p.Nodes)
+	if err != nil {
+		return usage(fmt.Errorf("health: %w", err))
+	}
+	p.Probes = append(p.Probes, h)
 	return nil
 }
 

@@ -66,9 +66,11 @@ func vocabulary() *scenarios.Vocabulary {
 		})
 	}
 	for _, k := range allprobes.Kinds() {
-		v.Kinds = append(v.Kinds, scenarios.KindWord{
-			Name: k.Name, Summary: k.Summary, Phases: k.Lock, Settings: scenarios.Section{Params: k.Settings},
-		})
+		w := scenarios.KindWord{Name: k.Name, Summary: k.Summary, Phases: k.Lock, Settings: scenarios.Section{Params: k.Settings}}
+		if k.Section != nil {
+			w.HTTP = scenarios.Section{Params: k.Section.Params, Check: func(p scenarios.Params) error { return k.Section.Check(p.Decode) }}
+		}
+		v.Kinds = append(v.Kinds, w)
 	}
 	for _, c := range testcluster.Names() {
 		v.Clusters = append(v.Clusters, c.Name)

@@ -29,6 +29,17 @@ func hostNodes(ctx context.Context, hosts []scenarios.HostNode) ([]targets.Node,
 	return nodes, errors.Join(errs...)
 }
 
+// urlsOf are the nodes' own URLs.
+func urlsOf(hosts []scenarios.HostNode) map[string]string {
+	urls := map[string]string{}
+	for _, h := range hosts {
+		if h.URL != "" {
+			urls[h.Name] = h.URL
+		}
+	}
+	return urls
+}
+
 func hostConfig(h scenarios.HostNode) host.Config {
 	c := host.Config{Unit: h.Unit, PIDFile: h.PIDFile, Start: h.Start}
 	address, _, err := net.SplitHostPort(h.Addr)

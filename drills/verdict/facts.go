@@ -249,7 +249,35 @@ func (f *facts) readPrimary() {
 	if best != nil {
 		f.oldNode, f.oldEpoch = best.Node, best.Epoch
 	}
+	if f.in.Untold[untoldRoles] != "" {
+		f.readTakers(before)
+	}
 	f.readOldWriter(before)
+}
+
+// untoldRoles is the key in Input.Untold for what nodes claim to be.
+const untoldRoles = "roles"
+
+// readTakers finds out by who took writes at rest, where no node says what it is:
+// if it was one alone, it was the primary. If there were several, any node takes
+// writes, and who took one says nothing.
+func (f *facts) readTakers(before time.Duration) {
+	var takers []string
+	for _, n := range f.nodes {
+		took := func(by string) bool {
+			return slices.ContainsFunc(f.writes(by), func(r run) bool { return success(r.value()) && r.first.At.Hi <= before })
+		}
+		if took("direct/"+n) || took("old/"+n) {
+			takers = append(takers, n)
+		}
+	}
+	switch len(takers) {
+	case 0:
+	case 1:
+		f.oldNode = cmp.Or(f.oldNode, takers[0])
+	default:
+		f.in.AnyNodeTakesWrites = true
+	}
 }
 
 // readOldWriter takes the lineage before the fault from the clients' writes,

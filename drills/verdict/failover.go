@@ -268,6 +268,8 @@ func (j *judge) findElected(changes timeline.Timeline) instant {
 		return j.wide(firstSign(own))
 	case len(all) > 0:
 		return j.wide(firstSign(all))
+	case j.in.Untold[untoldRoles] != "":
+		return none("%s", j.in.Untold[untoldRoles])
 	case j.failedOver():
 		return none("no observer saw the new claim")
 	}

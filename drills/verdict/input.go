@@ -39,6 +39,9 @@ type Input struct {
 	// writable is then an ack on an older epoch sent after an ack on a newer one
 	// returned, and promotion is the first ack on a newer epoch.
 	AnyNodeTakesWrites bool
+	// Untold is what the system cannot tell, with the reasons: by the name of the
+	// metric in JSON, or "roles" (see probes.Reticent).
+	Untold map[string]string
 	// NodeDead says of a fault kind and its parameters that its effect is the
 	// death of all server processes of the node, so that it is fenced at the
 	// effect; the keys are the fault keys of FaultPlanned's Data.

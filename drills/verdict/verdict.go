@@ -73,6 +73,20 @@ func (j *judge) measure() {
 	j.m.Reasons["stale_reads"] = "no probe reads in this trial"
 	j.m.Tool = Tool{ProbeStallMS: timeline.MS(j.longestStall()), ClockEpsMS: timeline.MS(j.in.ClockEps)}
 	j.m.Expectation = j.compareExpectation()
+	j.giveReasons()
+}
+
+// giveReasons says of what was not measured, and cannot be on this system, why it
+// cannot.
+func (j *judge) giveReasons() {
+	for _, m := range j.m.all() {
+		if why := j.in.Untold[m.name]; why != "" && *m.m == nil && j.from.ok {
+			j.m.Reasons[m.name] = why
+		}
+	}
+	if why := j.in.Untold["loss"]; why != "" && j.m.Loss == nil {
+		j.m.Reasons["loss"] = why
+	}
 }
 
 // judge makes the findings, the declared objectives first.

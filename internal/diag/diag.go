@@ -146,3 +146,25 @@ func Append(list, err error) error {
 	}
 	return append(a, b...).sorted()
 }
+
+// A Field is what is wrong with one value of a section of a file, told by who
+// knows what the section means, and not where it stands.
+type Field struct {
+	Path   string // within the section: "write.refused[1]"
+	Msg    string
+	Hint   string
+	Secret bool // the value must not be shown
+}
+
+// Error is the path and what is wrong there.
+func (f *Field) Error() string { return f.Path + ": " + f.Msg }
+
+// FieldsOf gathers the fields of err and of all that it wraps.
+func FieldsOf(err error) (found []*Field) {
+	walk(err, func(e error) {
+		if f, ok := e.(*Field); ok {
+			found = append(found, f)
+		}
+	})
+	return found
+}

@@ -5,6 +5,7 @@ package all
 import (
 	"github.com/dapple-drills/dapple/probes"
 	"github.com/dapple-drills/dapple/probes/etcd"
+	"github.com/dapple-drills/dapple/probes/http"
 	"github.com/dapple-drills/dapple/probes/patroni"
 	"github.com/dapple-drills/dapple/probes/postgres"
 	"github.com/dapple-drills/dapple/probes/redis"
@@ -14,6 +15,7 @@ import (
 func Kinds() []probes.Kind {
 	return []probes.Kind{
 		etcd.Kind,
+		http.Kind,
 		patroni.Kind,
 		postgres.Kind,
 		redis.Kind,

@@ -81,6 +81,35 @@ func newProbe(template string, nodes []targets.Node, d dial) (*probe, error) {
 	}}, nil
 }
 
+// Of makes the probe of a check that the system knows itself.
+func Of(c probes.HealthChecker, nodes []targets.Node) probes.Probe {
+	return &own{c, nodes}
+}
+
+type own struct {
+	checker probes.HealthChecker
+	nodes   []targets.Node
+}
+
+func (p *own) Watch(ctx context.Context, emit timeline.Emit) error {
+	var wg sync.WaitGroup
+	for _, n := range p.nodes {
+		wg.Go(func() {
+			poll(ctx, n, timeline.NewStream(emit), func(ctx context.Context) (string, string) {
+				ctx, cancel := context.WithTimeout(ctx, Deadline)
+				defer cancel()
+				ok, said := p.checker.Health(ctx, n)
+				if ok {
+					return Green, said
+				}
+				return Red, said
+			})
+		})
+	}
+	wg.Wait()
+	return nil
+}
+
 func (p *probe) Watch(ctx context.Context, emit timeline.Emit) error {
 	var wg sync.WaitGroup
 	for _, n := range p.nodes {
@@ -91,22 +120,32 @@ func (p *probe) Watch(ctx context.Context, emit timeline.Emit) error {
 }
 
 func (p *probe) watch(ctx context.Context, n targets.Node, line *timeline.Stream) {
+	host, looked := address(ctx, n), time.Now()
+	red := false
+	poll(ctx, n, line, func(ctx context.Context) (value, said string) {
+		if red && time.Since(looked) >= again {
+			host, looked = address(ctx, n), time.Now()
+		}
+		value, said = p.check(ctx, host)
+		red = value == Red
+		return value, said
+	})
+}
+
+// poll asks a node's check every Period until ctx ends.
+func poll(ctx context.Context, n targets.Node, line *timeline.Stream, check func(context.Context) (value, said string)) {
 	defer line.Flush()
 	t := time.NewTicker(Period)
 	defer t.Stop()
-	host, looked := address(ctx, n), time.Now()
 	for {
 		asked := time.Now()
-		value, said := p.check(ctx, host)
+		value, said := check(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		line.Add(asked, time.Now(), timeline.Event{
 			Kind: timeline.Health, Node: n.Name(), By: "health/" + n.Name(), Value: value, Evidence: said,
 		})
-		if value == Red && time.Since(looked) >= again {
-			host, looked = address(ctx, n), time.Now()
-		}
 		select {
 		case <-ctx.Done():
 			return
