@@ -51,7 +51,7 @@ func (c *systemChecker) nodes() {
 		c.host(fmt.Sprintf("nodes.hosts[%d]", i), h)
 	}
 	for i, h := range c.sys.Nodes.SSH {
-		c.text(fmt.Sprintf("nodes.ssh[%d].host", i), h.Host)
+		c.ssh(fmt.Sprintf("nodes.ssh[%d]", i), h)
 	}
 	for _, way := range []string{"hosts", "ssh"} {
 		if c.src.has("nodes."+way) && len(c.sys.Nodes.Hosts)+len(c.sys.Nodes.SSH) == 0 {
@@ -100,14 +100,42 @@ func (c *systemChecker) nodeNames() {
 }
 
 func (c *systemChecker) host(path string, h HostNode) {
-	switch {
-	case !c.src.has(path):
-	case h.URL == "" && h.Addr == "":
+	if c.src.has(path) && h.URL == "" && h.Addr == "" {
 		c.report(c.src.value(path), slipf(ruleAddress, "add url or addr", "%s: there is no address", path))
-	case h.URL != "" && h.Addr != "":
+	}
+	c.address(path, h)
+	c.service(path, h)
+}
+
+// A machine as ssh knows it, that ssh cannot take for an option; and a directory
+// whose name no shell takes for anything else.
+const (
+	sshHostPattern = `^[A-Za-z0-9_[][^\s"'$;&|<>(){}\x60\\]*$`
+	sshDirPattern  = `^/[A-Za-z0-9_./:=@%+,-]*$`
+)
+
+var (
+	sshHost = regexp.MustCompile(sshHostPattern)
+	sshDir  = regexp.MustCompile(sshDirPattern)
+)
+
+func (c *systemChecker) ssh(path string, h SSHNode) {
+	c.text(path+".host", h.Host)
+	if h.Host != "" && !c.password(path+".host", h.Host) && !sshHost.MatchString(h.Host) {
+		c.report(c.src.value(path+".host"), slipf(ruleHost, "write it as in ssh HOST: a Host of ~/.ssh/config, root@10.0.0.1, or ssh://root@10.0.0.1:2222", "%s.host: %q is no machine that ssh could know", path, h.Host))
+	}
+	if c.src.has(path+".dir") && !sshDir.MatchString(h.Dir) {
+		c.report(c.src.value(path+".dir"), slipf(ruleHost, "write it as /opt/dapple", "%s.dir: %q is no absolute path of plain letters", path, h.Dir))
+	}
+	c.address(path, h.Service())
+	c.service(path, h.Service())
+}
+
+// address reports what is no one address.
+func (c *systemChecker) address(path string, h HostNode) {
+	if h.URL != "" && h.Addr != "" {
 		c.report(c.src.key(path+".addr"), slipf(ruleOneOf, "keep one of them", "%s: url and addr exclude each other", path))
 	}
-	c.service(path, h)
 	c.url(path+".url", h.URL)
 	if _, port, err := net.SplitHostPort(h.Addr); h.Addr != "" && (err != nil || port == "") {
 		c.report(c.src.value(path+".addr"), slipf(ruleAddress, "write it as 10.0.0.1:5432", "%s.addr: %q is not host:port", path, h.Addr))
@@ -119,7 +147,7 @@ var serviceUnit = regexp.MustCompile(unitPattern)
 
 const unitPattern = `^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*\.service$`
 
-// service reports what does not name a service of this machine.
+// service reports what does not name a service of a machine.
 func (c *systemChecker) service(path string, h HostNode) {
 	if h.Unit != "" && h.PIDFile != "" {
 		c.report(c.src.key(path+".pidfile"), slipf(ruleOneOf, "keep one of them", "%s: unit and pidfile exclude each other", path))

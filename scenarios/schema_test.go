@@ -70,12 +70,15 @@ func narrow(defs jsonschema.Definitions, root *jsonschema.Schema) {
 			s.OneOf = []*jsonschema.Schema{need("url"), need("addr")}
 			s.Not = need("unit", "pidfile")
 			s.DependentRequired = map[string][]string{"start": {"pidfile"}}
-			unit, _ := s.Properties.Get("unit")
-			unit.Pattern = scenarios.UnitPattern
-			pidfile, _ := s.Properties.Get("pidfile")
-			pidfile.Pattern = "^/"
-			start, _ := s.Properties.Get("start")
-			start.PrefixItems = []*jsonschema.Schema{{Pattern: "^/"}}
+			narrowService(s)
+		case "SSHNode":
+			s.Not = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{need("url", "addr"), need("unit", "pidfile")}}
+			s.DependentRequired = map[string][]string{"start": {"pidfile"}}
+			narrowService(s)
+			host, _ := s.Properties.Get("host")
+			host.Pattern = scenarios.SSHHostPattern
+			dir, _ := s.Properties.Get("dir")
+			dir.Pattern = scenarios.SSHDirPattern
 		case "Clients":
 			s.Not = need("dsn", "url")
 		}
@@ -83,6 +86,16 @@ func narrow(defs jsonschema.Definitions, root *jsonschema.Schema) {
 	if steps, ok := root.Properties.Get("steps"); ok {
 		steps.PrefixItems = []*jsonschema.Schema{{Ref: "#/$defs/Step", Not: need("at")}}
 	}
+}
+
+// narrowService is what holds for a service wherever it is.
+func narrowService(s *jsonschema.Schema) {
+	unit, _ := s.Properties.Get("unit")
+	unit.Pattern = scenarios.UnitPattern
+	pidfile, _ := s.Properties.Get("pidfile")
+	pidfile.Pattern = "^/"
+	start, _ := s.Properties.Get("start")
+	start.PrefixItems = []*jsonschema.Schema{{Pattern: "^/"}}
 }
 
 func generate(t *testing.T, what string, v any) []byte {

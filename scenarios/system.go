@@ -75,12 +75,31 @@ type HostNode struct {
 	Start []string `yaml:"start,omitempty" jsonschema:"minItems=1"`
 }
 
-// SSHNode is a node on a machine reached by ssh.
+// SSHNode is a service of a machine that is reached by ssh, or, without unit and
+// pidfile, an address that only probes can reach.
 type SSHNode struct {
 	// Unique in the system, and no role.
 	Name string `yaml:"name" jsonschema:"minLength=1"`
-	// The machine, as ssh knows it.
+	// The machine, as ssh knows it: a Host of its configuration, user@name, or ssh://user@name:port.
 	Host string `yaml:"host" jsonschema:"minLength=1"`
+	// Where dapple's program is put there. Default: dapple/agent in that user's cache.
+	Dir string `yaml:"dir,omitempty"`
+	// Where the node itself answers, past any load balancer.
+	URL string `yaml:"url,omitempty"`
+	// The same as "host:port", for what is no URL. Default: the machine, as ssh finds it.
+	Addr string `yaml:"addr,omitempty"`
+	// The service unit of that machine's systemd that the node is.
+	Unit string `yaml:"unit,omitempty"`
+	// The file there in which the node's main process is named.
+	PIDFile string `yaml:"pidfile,omitempty"`
+	// The program there that starts the process of the pidfile, with its arguments;
+	// only with --allow-commands.
+	Start []string `yaml:"start,omitempty" jsonschema:"minItems=1"`
+}
+
+// Service is the node as its own machine knows it.
+func (n SSHNode) Service() HostNode {
+	return HostNode{Name: n.Name, URL: n.URL, Addr: n.Addr, Unit: n.Unit, PIDFile: n.PIDFile, Start: n.Start}
 }
 
 // Clients is how an application of theirs connects and reconnects.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/dapple-drills/dapple/internal/diag"
 	"github.com/dapple-drills/dapple/internal/trust"
@@ -22,7 +23,11 @@ func (d drillFiles) commands(allowed bool) error {
 		errs = append(errs, mayRun(fmt.Sprintf("%s: inject %s", s.Pos, s.Inject), allowed, d.foreign))
 	}
 	if d.system != nil {
-		for _, h := range d.system.Nodes.Hosts {
+		services := slices.Clone(d.system.Nodes.Hosts)
+		for _, n := range d.system.Nodes.SSH {
+			services = append(services, n.Service())
+		}
+		for _, h := range services {
 			if len(h.Start) > 0 {
 				errs = append(errs, mayRun("the start command of node "+h.Name, allowed, d.strange))
 			}

@@ -36,7 +36,8 @@ type bound struct {
 	g    *globals
 	io   stdio
 	plan *drills.Plan
-	at   *station // where agents run
+	home string // where dapple keeps its state on this machine
+	at   post   // where agents run
 	// extra is what a built-in cluster tells of itself besides its settings.
 	extra map[string]string
 	ends  []func(context.Context) error // newest last
@@ -118,28 +119,42 @@ func (b *bound) system(ctx context.Context, files drillFiles) (*scenarios.System
 		b.extra = c.Extra
 		return &c.System, data, c.Nodes, err
 	}
-	nodes, err := openNodes(ctx, files.system.Nodes)
+	nodes, err := b.openNodes(ctx, files.system.Nodes)
 	if err != nil {
 		return nil, nil, nil, refuse(err)
 	}
 	return files.system, files.systemData, nodes, nil
 }
 
-// choose finds the place of the agents, and has the nodes use it.
+// choose finds the place of the agents, unless it is where the nodes are, and has
+// the nodes use it.
 func (b *bound) choose(ctx context.Context, nodes []targets.Node) (err error) {
-	if b.at, err = choose(ctx, b.g, b.io, kindsOf(nodes)); err != nil {
+	if b.home, err = homeDir(); err != nil {
 		return err
 	}
-	b.ends = append(b.ends, b.at.end)
+	if b.at == nil {
+		at, err := choose(ctx, b.g, b.io, kindsOf(nodes))
+		if err != nil {
+			return err
+		}
+		b.at = at
+		b.ends = append(b.ends, b.at.end)
+	}
 	return b.at.lend(ctx, nodes)
 }
 
-func openNodes(ctx context.Context, n scenarios.Nodes) ([]targets.Node, error) {
+func (b *bound) openNodes(ctx context.Context, n scenarios.Nodes) ([]targets.Node, error) {
 	if len(n.Hosts) > 0 {
 		return hostNodes(ctx, n.Hosts)
 	}
-	if n.Docker == nil {
-		return nil, errors.New("nodes: this dapple can reach nodes in Docker and on this machine only; ssh comes later")
+	if len(n.SSH) > 0 {
+		f, err := newFleet(b.g, n.SSH)
+		if err != nil {
+			return nil, err
+		}
+		b.at = f
+		b.ends = append(b.ends, f.end)
+		return f.open(ctx, n.SSH)
 	}
 	engine, err := docker.Connect(ctx)
 	if err != nil {
@@ -267,14 +282,14 @@ func healthOf(h scenarios.Health) string {
 
 // places says where the run, its ledger and its faults are kept.
 func (b *bound) places() (err error) {
-	p, home := b.plan, b.at.home
+	p, home := b.plan, b.home
 	if p.PrevSHA256, err = history.Latest(filepath.Join(home, "runs")); err != nil {
 		return err
 	}
 	p.NewWorkload = func(trial int, base time.Time) (drills.Workload, error) {
 		return ledger.New(b.ledger(trial, base)), nil
 	}
-	p.Ready = func(context.Context) (func() error, error) { return ready(home, p.Target.Name, p.Run) }
+	p.Ready = func(ctx context.Context) (func() error, error) { return b.at.ready(ctx, p.Target.Name, p.Run) }
 	p.Surroundings = func(ctx context.Context) (agent.Traces, error) { return b.at.look(ctx, p.Nodes) }
 	p.Hold = func(ctx context.Context) (drills.Holder, error) { return b.at.hold(ctx, p.Run, p.Target.Name) }
 	return nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,8 +35,9 @@ type finding struct {
 
 // An examination tries one thing and says in words what it found.
 type examination struct {
-	what string
-	try  func(ctx context.Context) (says string, err error)
+	what   string
+	try    func(ctx context.Context) (says string, err error)
+	within time.Duration // 20 s if zero
 }
 
 func doctorCmd(g *globals, io stdio) *cobra.Command {
@@ -62,7 +64,7 @@ func doctorCmd(g *globals, io stdio) *cobra.Command {
 }
 
 func examine(ctx context.Context, e examination) finding {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(e.within, 20*time.Second))
 	defer cancel()
 	says, err := e.try(ctx)
 	f := finding{What: e.what, OK: err == nil, Says: says}
@@ -89,24 +91,25 @@ func printFindings(io stdio, findings []finding) error {
 
 func examinations() []examination {
 	all := []examination{
-		{"system: linux", func(context.Context) (string, error) {
+		{what: "system: linux", try: func(context.Context) (string, error) {
 			if runtime.GOOS != "linux" {
 				return "", diag.Hint(fmt.Errorf("this is %s", runtime.GOOS), "check, schema, judge and report work here; run drills from a Linux machine")
 			}
 			return runtime.GOOS + "/" + runtime.GOARCH, nil
 		}},
-		{"journal: clean", examineJournal},
-		{"agent: starts", examineAgent},
-		{"processes: held by descriptor", examinePidfd},
-		{"processes: of other users", examineCaps(kernel.CapKill, kernel.CapSysPtrace)},
-		{"sessions from inside a node", examineCaps(kernel.CapSysAdmin)},
-		{"target docker", examineDocker},
-		{"target host: units", examineHost},
-		{"agent: in a helper container", examineHelper},
+		{what: "journal: clean", try: examineJournal},
+		{what: "agent: starts", try: examineAgent},
+		{what: "processes: held by descriptor", try: examinePidfd},
+		{what: "processes: of other users", try: examineCaps(kernel.CapKill, kernel.CapSysPtrace)},
+		{what: "sessions from inside a node", try: examineCaps(kernel.CapSysAdmin)},
+		{what: "target docker", try: examineDocker},
+		{what: "target host: units", try: examineHost},
+		{what: "target ssh", try: examineSSH},
+		{what: "agent: in a helper container", try: examineHelper},
 	}
 	all = append(append(all, mechanismExaminations()...), faultExaminations()...)
 	for _, k := range allprobes.Kinds() {
-		all = append(all, examination{"system " + k.Name, func(context.Context) (string, error) { return k.Summary, nil }})
+		all = append(all, examination{what: "system " + k.Name, try: func(context.Context) (string, error) { return k.Summary, nil }})
 	}
 	return all
 }
@@ -210,13 +213,17 @@ func systemExaminations(g *globals, io stdio, on string) []examination {
 	if on == "" {
 		return nil
 	}
-	return []examination{{"on " + on, func(ctx context.Context) (says string, err error) {
+	// Machines behind ssh may be far away, and get a program that they have not got.
+	return []examination{{what: "on " + on, within: 2 * time.Minute, try: func(ctx context.Context) (says string, err error) {
 		s, err := openSystem(ctx, g, io, on)
 		if err != nil {
 			return "", err
 		}
 		defer func() { err = errors.Join(err, s.end(ctx)) }()
 		var parts []string
+		if f, ok := s.at.(*fleet); ok {
+			parts = f.says()
+		}
 		for _, n := range s.plan.Nodes {
 			c := s.plan.System.Role(ctx, n)
 			parts = append(parts, fmt.Sprintf("%s %s", n.Name(), c.Role))

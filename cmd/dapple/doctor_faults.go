@@ -34,7 +34,7 @@ func places() []place {
 func faultExaminations() []examination {
 	var all []examination
 	for _, k := range allinjectors.Kinds() {
-		all = append(all, examination{"fault " + k.Name, func(ctx context.Context) (string, error) {
+		all = append(all, examination{what: "fault " + k.Name, try: func(ctx context.Context) (string, error) {
 			if k.Here != nil {
 				if err := k.Here(ctx); err != nil {
 					return "", err
@@ -50,7 +50,7 @@ func faultExaminations() []examination {
 func mechanismExaminations() []examination {
 	var all []examination
 	for _, m := range mechanism.List() {
-		all = append(all, examination{"kernel: " + m.Name, func(ctx context.Context) (string, error) {
+		all = append(all, examination{what: "kernel: " + m.Name, try: func(ctx context.Context) (string, error) {
 			return "for " + m.For, m.Try(ctx)
 		}})
 	}

@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/dapple-drills/dapple/injectors/agent"
 	"github.com/dapple-drills/dapple/internal/inside"
+	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/docker"
 	"github.com/dapple-drills/dapple/targets/docker/selfrun"
 	"github.com/dapple-drills/dapple/targets/process"
+	"github.com/dapple-drills/dapple/targets/ssh"
 	"github.com/dapple-drills/dapple/targets/testcluster/embedded"
 )
 
@@ -25,6 +28,7 @@ const (
 	modeHelper = "helper"      // carries stdio to an agent in a helper container
 	modeKeeper = "keeper"      // owns the child processes of a cluster
 	modeMember = "etcd-member" // one member of the embedded etcd cluster
+	modeRelay  = "relay"       // connects from inside of nodes, see targets/ssh
 	modeInside = inside.Mode   // works in the control group of a node, see package inside
 )
 
@@ -42,6 +46,8 @@ func hidden(args []string) (code int, done bool) {
 		if code, err = helperMain(ctx, args[1:]); err == nil {
 			return code, true
 		}
+	case modeRelay:
+		err = relayMain(ctx)
 	case modeKeeper:
 		err = process.KeeperMain(ctx, args[1:])
 	case modeInside:
@@ -75,6 +81,22 @@ func helperMain(ctx context.Context, args []string) (code int, err error) {
 		Env: []string{agent.MarkEnv + "=" + os.Getenv(agent.MarkEnv)},
 	}
 	return selfrun.Run(ctx, e, o, selfrun.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+}
+
+// relayMain connects from where nodes of this machine are, for a dapple elsewhere.
+func relayMain(ctx context.Context) error {
+	signal.Ignore(os.Interrupt, syscall.SIGHUP, syscall.SIGPIPE) // that nobody listens is told by stdin
+	return ssh.ServeRelay(ctx, os.Stdin, os.Stdout, func(ctx context.Context, spec targets.Spec, network, addr string) (net.Conn, error) {
+		n, err := agentConfig("").Open(ctx, spec)
+		if err != nil {
+			return nil, err
+		}
+		d, ok := n.(targets.Dialer)
+		if !ok {
+			return nil, fmt.Errorf("node %s: there is no inside to connect from: %w", spec.Name, targets.ErrUnsupported)
+		}
+		return d.DialContext(ctx, network, addr)
+	})
 }
 
 func report(w io.Writer, mode string, err error) {

@@ -103,6 +103,7 @@ is still in place, and a person must act.`,
 	root.PersistentFlags().StringVar(&g.logLevel, "log-level", "", "write dapple's own debugging log to stderr: debug, info, warn or error")
 	root.PersistentFlags().BoolVarP(&g.quiet, "quiet", "q", false, "no progress on stderr")
 	root.PersistentFlags().StringVar(&g.agent, "agent", agentAuto, "where faults are held: local, container (a helper container of the Docker engine), or auto: local if this process has the rights, else container")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return checkAgent(g.agent) }
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		demoCmd(&g, io), checkCmd(io), schemaCmd(io), planCmd(&g, io), runCmd(&g, io), revertCmd(&g, io),

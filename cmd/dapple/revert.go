@@ -15,16 +15,19 @@ import (
 
 func revertCmd(g *globals, io stdio) *cobra.Command {
 	var all bool
+	var on string
 	c := &cobra.Command{
 		Use:   "revert",
 		Short: "Take back every fault that a drill which died has left on this host",
 		Long: `Take back every fault in this host's journal whose drill is dead. It is safe to
 repeat. A fault that a running drill holds is left to it, unless --all is given.
+Faults on machines that are reached by ssh are in those machines' journals: --on
+names the system file that says which they are.
 Exit code 6 says that something is still in place, and prints the command that
 removes it.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			rep, err := takeBack(c.Context(), g, io, all)
+			rep, err := takeBackOn(c.Context(), g, io, on, all)
 			printReverted(io, rep, err)
 			if err := errors.Join(err, rep.Err()); err != nil {
 				return diag.Code(err, exitLeft)
@@ -32,8 +35,36 @@ removes it.`,
 			return nil
 		},
 	}
+	c.Flags().StringVar(&on, "on", "", "also on the machines of this system file that are reached by ssh")
 	c.Flags().BoolVar(&all, "all", false, "also those that a running drill holds")
 	return c
+}
+
+// takeBackOn works through the journals of this machine and of those that a system
+// file names.
+func takeBackOn(ctx context.Context, g *globals, io stdio, on string, all bool) (rep agent.Report, err error) {
+	if on == "" {
+		return takeBack(ctx, g, io, all)
+	}
+	d, err := loadSystem(on)
+	if err != nil {
+		return rep, err
+	}
+	if d.system == nil || len(d.system.Nodes.SSH) == 0 {
+		return takeBack(ctx, g, io, all) // its faults are in the journal of this machine
+	}
+	f, err := newFleet(g, d.system.Nodes.SSH)
+	if err != nil {
+		return rep, err
+	}
+	defer func() { err = errors.Join(err, f.end(ctx)) }()
+	rep, err = takeBack(ctx, g, io, all)
+	if cerr := f.sayCommands(ctx, io); cerr != nil {
+		return rep, errors.Join(err, cerr)
+	}
+	there, terr := f.revertAll(ctx, agent.RevertOptions{Force: all})
+	rep.Outcomes, rep.Torn = append(rep.Outcomes, there.Outcomes...), append(rep.Torn, there.Torn...)
+	return rep, errors.Join(err, terr)
 }
 
 // takeBack works through the journal where that may be done: by itself, or by a

@@ -29,6 +29,27 @@ const (
 	agentContainer = "container"
 )
 
+// A post is where agents run, and what is asked of them besides holding faults.
+type post interface {
+	// hold starts what holds faults.
+	hold(ctx context.Context, drill, system string) (drills.Holder, error)
+	// ready says why no drill may begin, and holds others off until release.
+	ready(ctx context.Context, system, run string) (release func() error, err error)
+	// look is agent.Snapshot, where that may be done.
+	look(ctx context.Context, nodes []targets.Node) (agent.Traces, error)
+	// lend has the nodes use it for their sessions from inside.
+	lend(ctx context.Context, nodes []targets.Node) error
+	// plans has a step planned where that may be done.
+	plans(ctx context.Context, s *drills.Step) error
+	// guard ends the drill when what it rests on is lost.
+	guard(ctx context.Context) (context.Context, context.CancelFunc)
+	// revertAll takes back what the journal says, where that may be done.
+	revertAll(ctx context.Context, o agent.RevertOptions) (agent.Report, error)
+	end(ctx context.Context) error
+}
+
+var _ post = (*station)(nil)
+
 // A station is where agents run: as children of this process, or in helper
 // containers where this process may not touch the nodes.
 type station struct {
@@ -55,14 +76,8 @@ func choose(ctx context.Context, g *globals, io stdio, kinds []string) (*station
 		return nil, err
 	}
 	p := &station{home: home, argv: []string{exe, modeAgent}}
-	switch g.agent {
-	case agentAuto, "":
-	case agentLocal:
-		return p, nil
-	case agentContainer:
+	if g.agent == agentContainer {
 		return p, p.toContainer(ctx, exe)
-	default:
-		return nil, usage(fmt.Errorf("--agent %s: want %s, %s or %s", g.agent, agentAuto, agentLocal, agentContainer))
 	}
 	missing, err := kernel.Missing(kernel.CapSysAdmin, kernel.CapNetAdmin, kernel.CapSysPtrace, kernel.CapKill)
 	if errors.Is(err, targets.ErrUnsupported) || len(missing) == 0 || !slices.Contains(kinds, docker.Kind) {
@@ -71,8 +86,21 @@ func choose(ctx context.Context, g *globals, io stdio, kinds []string) (*station
 	if err != nil {
 		return nil, err
 	}
+	if g.agent == agentLocal {
+		return nil, diag.Hint(fmt.Errorf("--agent %s: this process lacks %s, without which it can do nothing to nodes in Docker", agentLocal, capNames(missing)),
+			"leave --agent out, and the agent runs in a helper container; or run dapple as root (sudo)")
+	}
 	fmt.Fprintf(progress(g, io), "the agent runs in a helper container: this process lacks %s\n", capNames(missing))
 	return p, p.toContainer(ctx, exe)
+}
+
+// checkAgent finds a wrong --agent before anything is done.
+func checkAgent(value string) error {
+	switch value {
+	case agentAuto, agentLocal, agentContainer:
+		return nil
+	}
+	return usage(fmt.Errorf("--agent %s: want %s, %s or %s", value, agentAuto, agentLocal, agentContainer))
 }
 
 func capNames(caps []kernel.Cap) string {
@@ -125,8 +153,16 @@ func agentBinary(exe string) string {
 }
 
 // hold starts an agent that holds faults.
-func (p *station) hold(ctx context.Context, drill, system string) (*agent.Client, error) {
-	return p.start(ctx, drill, system, false)
+func (p *station) hold(ctx context.Context, drill, system string) (drills.Holder, error) {
+	c, err := p.start(ctx, drill, system, false)
+	if err != nil {
+		return nil, err // not a nil *Client in an interface
+	}
+	return c, nil
+}
+
+func (p *station) ready(_ context.Context, system, run string) (func() error, error) {
+	return ready(p.home, system, run)
 }
 
 // startOfContainer is how long a helper container may take to answer, on a busy

@@ -110,8 +110,8 @@ func (c Config) kind(name string) (injectors.Kind, error) {
 	return c.Kinds[k], nil
 }
 
-// open makes a node of its spec.
-func (c Config) open(ctx context.Context, spec targets.Spec) (targets.Node, error) {
+// Open makes a node of its spec.
+func (c Config) Open(ctx context.Context, spec targets.Spec) (targets.Node, error) {
 	o := slices.IndexFunc(c.Openers, func(o targets.Opener) bool { return o.Kind == spec.Kind })
 	if o < 0 {
 		return nil, fmt.Errorf("no target is called %q here: this dapple is of another version than the one that asks", spec.Kind)
@@ -129,7 +129,7 @@ func (c Config) bind(ctx context.Context, spec targets.Spec, f injectors.Fault) 
 	if err != nil {
 		return nil, nil, err
 	}
-	n, err := c.open(ctx, spec)
+	n, err := c.Open(ctx, spec)
 	if err != nil {
 		return nil, nil, err
 	}

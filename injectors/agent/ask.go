@@ -111,7 +111,7 @@ func (c Config) openAll(ctx context.Context, specs []targets.Spec) ([]targets.No
 	nodes := make([]targets.Node, len(specs))
 	for i, s := range specs {
 		var err error
-		if nodes[i], err = c.open(ctx, s); err != nil {
+		if nodes[i], err = c.Open(ctx, s); err != nil {
 			return nil, err
 		}
 	}
@@ -207,3 +207,46 @@ func (c *Client) Socket(ctx context.Context, path string, v6 bool) (fd int, err 
 
 // Lost is closed when the agent says no more, asked to end or not.
 func (c *Client) Lost() <-chan struct{} { return c.over }
+
+// A Sight is a node as an agent sees it.
+type Sight struct {
+	State *targets.State `json:"state,omitempty"` // of a targets.Starter
+	Procs []targets.Proc `json:"procs,omitempty"` // of a targets.Processes
+}
+
+// See has the agent look at one node.
+func (c *Client) See(ctx context.Context, node targets.Spec) (Sight, error) {
+	a, err := c.call(ctx, request{Op: opSee, Node: &node})
+	if a.Sight == nil {
+		return Sight{}, err
+	}
+	return *a.Sight, err
+}
+
+// see is See on the agent's side.
+func (c Config) see(ctx context.Context, spec *targets.Spec) (s Sight, err error) {
+	if spec == nil {
+		return s, errors.New("no node is given to be seen")
+	}
+	n, err := c.Open(ctx, *spec)
+	if err != nil {
+		return s, err
+	}
+	if st, ok := n.(targets.Starter); ok {
+		state, err := st.State(ctx)
+		if err != nil {
+			return s, err
+		}
+		s.State = &state
+	}
+	if p, ok := n.(targets.Processes); ok {
+		s.Procs, err = p.Processes(ctx)
+	}
+	return s, err
+}
+
+// Outstanding is the function of that name, of the agent's journal.
+func (c *Client) Outstanding(ctx context.Context) ([]journal.Record, error) {
+	a, err := c.call(ctx, request{Op: opList})
+	return a.Listed, err
+}

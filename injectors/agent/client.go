@@ -33,6 +33,11 @@ type Options struct {
 	// Greeting is how long the start of the agent may take, where that is more
 	// than the start of a process; zero is 10 s.
 	Greeting time.Duration
+	// Elsewhere says that the agent is on another machine: it keeps its journal
+	// where that machine does, and has a clock of its own. Argv reaches it, and
+	// starts it with MarkEnv set to a mark of a process there that ends with the
+	// connection. RevertAll must be given.
+	Elsewhere bool
 	// RevertAll takes back what an agent that died had held, where this process
 	// has not the rights to; nil is the function of that name.
 	RevertAll func(context.Context, RevertOptions) (Report, error)
@@ -48,6 +53,7 @@ type Client struct {
 	opts  Options
 	cmd   *exec.Cmd
 	stdin io.Closer
+	hears io.Closer // our end of its stdout
 	out   *wire
 	clock mapping
 	said  tail // the agent's stderr
@@ -98,16 +104,20 @@ func Start(ctx context.Context, o Options) (*Client, error) {
 		over:  make(chan struct{}), recovered: make(chan struct{}), stop: func() {},
 	}
 	life := context.WithoutCancel(ctx)
+	what := fmt.Sprintf("%q", o.Argv)
+	if o.Elsewhere {
+		what = "over there" // the way is long, and says little
+	}
 	if err := c.launch(life); err != nil {
-		return nil, fmt.Errorf("starting the agent %q: %w", o.Argv, err)
+		return nil, fmt.Errorf("starting the agent %s: %w", what, err)
 	}
 	if err := c.greet(ctx); err != nil {
 		c.abandon()
-		return nil, fmt.Errorf("starting the agent %q: %w", o.Argv, c.withStderr(err))
+		return nil, fmt.Errorf("starting the agent %s: %w", what, c.withStderr(err))
 	}
 	c.renew(life)
 	if err := c.sharpen(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting the agent %q: %w", o.Argv, err), c.Close(life))
+		return nil, errors.Join(fmt.Errorf("starting the agent %s: %w", what, err), c.Close(life))
 	}
 	return c, nil
 }
@@ -319,7 +329,9 @@ func (c *Client) renew(life context.Context) {
 			c.mu.Unlock()
 			if silent > c.opts.Lease {
 				_ = c.cmd.Process.Kill()
-				_ = c.stdin.Close()
+				// Who carries the agent may have handed the other end on, as an ssh
+				// does that shares a connection: its death does not end what we hear.
+				_ = errors.Join(c.stdin.Close(), c.hears.Close())
 			}
 		}
 	}()
@@ -346,5 +358,10 @@ func (c *Client) recover(life context.Context) {
 		revertAll = RevertAll
 	}
 	report, err := revertAll(ctx, RevertOptions{Config: c.opts.Config, Force: true, Of: &Holding{id, c.opts.Drill}})
+	// Elsewhere, a lost connection is seen late: the agent may have taken the fault
+	// back by itself at any time since it was last heard.
+	if c.opts.Elsewhere {
+		begin = from
+	}
 	c.span, c.failed = Span{begin, time.Now()}, errors.Join(err, report.Err())
 }

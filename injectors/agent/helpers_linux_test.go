@@ -53,6 +53,8 @@ func TestMain(m *testing.M) {
 		cfg := config("")
 		cfg.Version = "v9.9.9"
 		err = agent.Serve(ctx, os.Stdin, os.Stdout, cfg)
+	case "laggard":
+		err = laggardMain(ctx, os.Args[2:])
 	case "keeper":
 		err = process.KeeperMain(ctx, os.Args[2:])
 	case "runner":

@@ -37,7 +37,7 @@ func (c *Client) launch(life context.Context) error {
 	if err := c.cmd.Start(); err != nil {
 		return errors.Join(err, stdin.Close(), ours.Close(), theirs.Close())
 	}
-	c.stdin, c.out = stdin, newWire(stdin)
+	c.stdin, c.hears, c.out = stdin, ours, newWire(stdin)
 	go c.read(life, ours)
 	return theirs.Close()
 }
@@ -55,6 +55,9 @@ func (c *Client) greet(ctx context.Context) error {
 	h := &hello{
 		Protocol: protocol, Version: c.opts.Version, Drill: c.opts.Drill, System: c.opts.System,
 		Home: c.opts.Home, Lease: c.opts.Lease, Runner: self,
+	}
+	if c.opts.Elsewhere {
+		h.Home, h.Elsewhere = "", true
 	}
 	if c.opts.Sockets {
 		if c.desk, err = openCounter(); err != nil {
@@ -81,7 +84,7 @@ func (c *Client) greet(ctx context.Context) error {
 func (c *Client) accept(w welcome) error {
 	boot, err := kernel.BootID()
 	c.clock.mu.Lock()
-	if err == nil && boot == w.Boot {
+	if err == nil && boot == w.Boot && !c.opts.Elsewhere {
 		c.clock.drift = 0 // one machine, one clock
 	}
 	c.clock.mu.Unlock()

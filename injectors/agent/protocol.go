@@ -8,13 +8,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dapple-drills/dapple/drills/journal"
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/targets"
 )
 
 // protocol is the number of what is spoken below; it changes with it. The version
 // of the program is compared as well, but two development builds share one.
-const protocol = 2
+const protocol = 3
 
 // The operations of a request.
 const (
@@ -25,6 +26,8 @@ const (
 	opPlan   = "plan"   // ask an injector what it would do
 	opLook   = "look"   // Snapshot
 	opSweep  = "sweep"  // RevertAll
+	opSee    = "see"    // one node
+	opList   = "list"   // Outstanding
 	opCancel = "cancel" // Target is the request that nobody waits for any more
 	opClose  = "close"  // revert everything and exit
 )
@@ -52,6 +55,8 @@ type hello struct {
 	Lease    time.Duration  `json:"lease_ns"`
 	Runner   targets.ProcID `json:"runner"`
 	Sockets  string         `json:"sockets,omitempty"` // where sockets are to be handed over
+	// Elsewhere: Runner is a process of another machine, and means nothing here.
+	Elsewhere bool `json:"elsewhere,omitempty"`
 }
 
 // A reply is one line from the agent: to the request ID, or a sighting (ID 0).
@@ -69,6 +74,8 @@ type reply struct {
 	Faults []injectors.Fault `json:"faults,omitempty"` // opPlan
 	Traces []byte            `json:"traces,omitempty"` // opLook
 	Swept  *sweptWire        `json:"swept,omitempty"`  // opSweep
+	Sight  *Sight            `json:"sight,omitempty"`  // opSee
+	Listed []journal.Record  `json:"listed,omitempty"` // opList
 }
 
 type welcome struct {

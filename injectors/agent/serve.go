@@ -30,10 +30,11 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, cfg Config) error {
 	term, restore := signals()
 	defer restore()
 	// What the agent starts is no agent.
+	mark := os.Getenv(MarkEnv)
 	if err := os.Unsetenv(MarkEnv); err != nil {
 		return err
 	}
-	s := &server{cfg: cfg, out: newWire(out), ruler: newRuler(), ops: map[int64]context.CancelFunc{}}
+	s := &server{cfg: cfg, mark: mark, out: newWire(out), ruler: newRuler(), ops: map[int64]context.CancelFunc{}}
 	reading, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer s.out.flush(grace)
@@ -66,6 +67,7 @@ func signals() (term <-chan os.Signal, restore func()) {
 // A server is the state of an agent.
 type server struct {
 	cfg     Config
+	mark    string // see MarkEnv
 	out     *wire
 	ruler   ruler
 	journal *journal.Journal
@@ -148,6 +150,9 @@ func (s *server) welcome(ctx context.Context, h *hello) (_ *welcome, err error) 
 	}
 	if s.boot, err = kernel.BootID(); err != nil {
 		return nil, err
+	}
+	if h.Elsewhere {
+		s.hello.Runner = standIn(s.mark, s.self)
 	}
 	if h.Sockets != "" {
 		if err := serveSockets(ctx, h.Sockets, h.Runner); err != nil {
@@ -268,6 +273,14 @@ func (s *server) answer(ctx context.Context, r request) (a reply) {
 	case opSweep:
 		swept, err := s.sweep(ctx, r.Sweep)
 		a.Swept = swept
+		a.fail(err)
+	case opSee:
+		sight, err := s.cfg.see(ctx, r.Node)
+		a.Sight = &sight
+		a.fail(err)
+	case opList:
+		listed, err := Outstanding(s.home)
+		a.Listed = listed
 		a.fail(err)
 	default:
 		a.fail(fmt.Errorf("no operation is called %q", r.Op))

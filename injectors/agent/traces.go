@@ -32,6 +32,8 @@ type Traces struct {
 	Found map[string]Left
 	// Unseen says in words what could not be looked at: of that, nothing is known.
 	Unseen []string
+	// Elsewhere is what agents on other machines saw there, by the machine.
+	Elsewhere map[string]Traces
 }
 
 // A Finder finds what is of dapple's in a place that this package does not know,
@@ -181,12 +183,30 @@ func mark(drill string) (string, error) {
 // marked reads a mark: the drill's id, and whether the runner of it is dead. An
 // agent whose runner lives belongs to a drill that goes on, ours or another.
 func marked(value string) (drill string, orphan bool) {
-	var runner targets.ProcID
-	if _, err := fmt.Sscanf(value, "%s %d %d", &drill, &runner.PID, &runner.Start); err != nil {
-		return value, true
+	drill, runner, ok := readMark(value)
+	if !ok {
+		return drill, true
 	}
 	now, err := kernel.Identity(runner.PID)
 	return drill, err != nil || now != runner
+}
+
+func readMark(value string) (drill string, runner targets.ProcID, ok bool) {
+	if _, err := fmt.Sscanf(value, "%s %d %d", &drill, &runner.PID, &runner.Start); err != nil {
+		return value, runner, false
+	}
+	return drill, runner, true
+}
+
+// standIn is who lives on this machine for as long as a runner elsewhere is
+// connected: the process of its mark, or else the agent itself.
+func standIn(mark string, self targets.ProcID) targets.ProcID {
+	if _, runner, ok := readMark(mark); ok {
+		if now, err := kernel.Identity(runner.PID); err == nil && now == runner {
+			return runner
+		}
+	}
+	return self
 }
 
 // agents finds the agents of dapple on this machine that nobody needs any more.
@@ -236,6 +256,12 @@ func Diff(before, after Traces) []Left {
 	for id, drill := range after.Agents {
 		if _, was := before.Agents[id]; !was {
 			left = append(left, Left{What: fmt.Sprintf("the agent of drill %s (%v) is still there", drill, id), Command: fmt.Sprintf("kill -TERM %d", id.PID)})
+		}
+	}
+	for _, machine := range slices.Sorted(maps.Keys(after.Elsewhere)) {
+		for _, l := range Diff(before.Elsewhere[machine], after.Elsewhere[machine]) {
+			l.What, l.Command = "on "+machine+": "+l.What, "on "+machine+": "+l.Command
+			left = append(left, l)
 		}
 	}
 	slices.SortStableFunc(left, func(a, b Left) int {

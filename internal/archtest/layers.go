@@ -23,6 +23,7 @@ func Layers() []Layer {
 		{"drills/timeline", nil, "everyone speaks in events"},
 		{"targets/*", []string{"targets", "internal/kernel"}, "a place knows its machines and nothing of drills"},
 		{"targets/docker/selfrun", []string{"targets/docker"}, "it runs a program in a container, whatever that does"},
+		{"targets/ssh/sshtest", []string{"internal/testenv"}, "a real server for tests"},
 		{"targets/testcluster/...", []string{"scenarios", "targets", "targets/docker", "targets/process", "targets/testcluster/...", "internal/..."}, "a built-in cluster is a system file and its nodes"},
 
 		{"injectors", []string{"targets"}, "a fault knows machines, not probes or scenarios"},

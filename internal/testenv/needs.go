@@ -101,3 +101,18 @@ func NeedRedis(t testing.TB) {
 	}
 	Need(t, "redis", missing)
 }
+
+// NeedSSHD ends the test unless there is an SSH server and its client, which the
+// test starts with a configuration of its own. It returns the server's path.
+func NeedSSHD(t testing.TB) (path string) {
+	t.Helper()
+	var missing error
+	for _, program := range []string{"ssh", "ssh-keygen", "/usr/sbin/sshd"} {
+		var err error
+		if path, err = exec.LookPath(program); err != nil && missing == nil {
+			missing = fmt.Errorf("install it with apt-get install openssh-server openssh-client: %w", err)
+		}
+	}
+	Need(t, "sshd", missing)
+	return path
+}

@@ -139,6 +139,9 @@ func (k systemd) state(ctx context.Context) (targets.State, error) {
 		return out, fmt.Errorf("pid %d, the main process of %s, is in control group %s here, not in %s: another pid namespace: %w",
 			s.main, k.unit, strings.Join(p.CGroups, ", "), s.group, targets.ErrUnsupported)
 	}
+	if err := forbidden(s.main); err != nil {
+		return out, diag.Hint(fmt.Errorf("unit %s: %w", k.unit, err), "a drill of the service that carries dapple would cut it off: run dapple elsewhere")
+	}
 	out.Running, out.Main = true, p.ProcID
 	return out, nil
 }
