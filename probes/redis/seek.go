@@ -100,16 +100,20 @@ func (c *conn) opinion(ctx context.Context, service string) (o opinion, err erro
 // has answered.
 const laggards = 20 * time.Millisecond
 
+// longestSeek bounds a search for which no time was set.
+const longestSeek = 5 * time.Second
+
 // seek asks all Sentinels at once, as an application does that listens to all of
 // them, and believes the newest configuration. It waits for a majority, or for
 // half of the time that ctx leaves: an application that is cut off with a minority
 // believes that.
 func (s *System) seek(ctx context.Context) (opinion, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	share := longestSeek
 	if end, ok := ctx.Deadline(); ok {
-		defer time.AfterFunc(time.Until(end)/2, cancel).Stop()
+		share = time.Until(end) / 2
 	}
+	ctx, cancel := context.WithTimeout(ctx, share)
+	defer cancel()
 	var best opinion
 	var errs []error
 	found := 0
