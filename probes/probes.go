@@ -13,6 +13,7 @@ package probes
 
 import (
 	"context"
+	"net"
 	"time"
 
 	"github.com/dapple-drills/dapple/drills/timeline"
@@ -285,6 +286,9 @@ type Binding struct {
 	// is none.
 	Section func(into any) error
 	Extra   map[string]string // what a built-in cluster or the system file adds: "etcd", "scope", …
+	// Dial connects from where the clients are, which is not this machine's network;
+	// nil if it is. A kind of which there is no such cluster need not know it.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Clients is how an application of theirs connects.

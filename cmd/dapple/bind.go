@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net"
 	"os/user"
 	"path/filepath"
 	"time"
@@ -38,8 +39,10 @@ type bound struct {
 	plan *drills.Plan
 	home string // where dapple keeps its state on this machine
 	at   post   // where agents run
-	// extra is what a built-in cluster tells of itself besides its settings.
+	// extra is what a built-in cluster tells of itself besides its settings, and dial
+	// how its clients connect.
 	extra map[string]string
+	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
 	ends  []func(context.Context) error // newest last
 }
 
@@ -116,7 +119,7 @@ func (b *bound) system(ctx context.Context, files drillFiles) (*scenarios.System
 			return nil, nil, nil, refuse(err)
 		}
 		data, err := c.System.Format()
-		b.extra = c.Extra
+		b.extra, b.dial = c.Extra, c.Dial
 		return &c.System, data, c.Nodes, err
 	}
 	nodes, err := b.openNodes(ctx, files.system.Nodes)
@@ -133,7 +136,7 @@ func (b *bound) choose(ctx context.Context, nodes []targets.Node) (err error) {
 		return err
 	}
 	if b.at == nil {
-		at, err := choose(ctx, b.g, b.io, kindsOf(nodes))
+		at, err := choose(ctx, b.g, b.io, specsOf(nodes))
 		if err != nil {
 			return err
 		}
@@ -210,7 +213,7 @@ func (b *bound) open(ctx context.Context) error {
 	}
 	c := p.Target.Clients
 	binding := probes.Binding{
-		Nodes: p.Nodes, URLs: urlsOf(p.Target.Nodes.Hosts), Health: healthOf(p.Target.Health), Extra: b.settings(),
+		Nodes: p.Nodes, URLs: urlsOf(p.Target.Nodes.Hosts), Health: healthOf(p.Target.Health), Extra: b.settings(), Dial: b.dial,
 		Clients: probes.Clients{DSN: firstOf(c.DSN, c.URL), Connect: c.Connect.D(), Statement: c.Statement.D()},
 	}
 	if c.Password.Declared() {

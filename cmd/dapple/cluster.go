@@ -107,6 +107,7 @@ func clusterOptions(g *globals, io stdio) (testcluster.Options, error) {
 	w := progress(g, io)
 	return testcluster.Options{
 		Keeper:   []string{exe, modeKeeper},
+		Housed:   []string{exe, modeHoused},
 		Member:   []string{exe, modeMember},
 		Progress: func(line string) { fmt.Fprintln(w, line) },
 	}, nil

@@ -15,6 +15,7 @@ import (
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/docker"
 	"github.com/dapple-drills/dapple/targets/docker/selfrun"
+	"github.com/dapple-drills/dapple/targets/netns"
 	"github.com/dapple-drills/dapple/targets/process"
 	"github.com/dapple-drills/dapple/targets/ssh"
 	"github.com/dapple-drills/dapple/targets/testcluster/embedded"
@@ -27,6 +28,9 @@ const (
 	modeAgent  = "agent"       // holds faults, see package agent
 	modeHelper = "helper"      // carries stdio to an agent in a helper container
 	modeKeeper = "keeper"      // owns the child processes of a cluster
+	modeHoused = "netns"       // likewise, in namespaces of theirs, see package netns
+	modeVisit  = "visit"       // has the keeper of namespaces run a mode of this program there
+	modeTrial  = "trial"       // says what can be done in namespaces of this user's, for the doctor
 	modeMember = "etcd-member" // one member of the embedded etcd cluster
 	modeRelay  = "relay"       // connects from inside of nodes, see targets/ssh
 	modeInside = inside.Mode   // works in the control group of a node, see package inside
@@ -50,6 +54,14 @@ func hidden(args []string) (code int, done bool) {
 		err = relayMain(ctx)
 	case modeKeeper:
 		err = process.KeeperMain(ctx, args[1:])
+	case modeHoused:
+		err = netns.KeeperMain(ctx, args[1:])
+	case modeVisit:
+		if code, err = visitMain(ctx, args[1:]); err == nil {
+			return code, true
+		}
+	case modeTrial:
+		err = trialMain(ctx, os.Stdout)
 	case modeInside:
 		err = inside.Main(ctx, os.Stdin, os.Stdout)
 	case modeMember:
@@ -96,6 +108,24 @@ func relayMain(ctx context.Context) error {
 			return nil, fmt.Errorf("node %s: there is no inside to connect from: %w", spec.Name, targets.ErrUnsupported)
 		}
 		return d.DialContext(ctx, network, addr)
+	})
+}
+
+// visitMain is this program where a keeper lives: SOCKET MODE ARG…. Its stdin, stdout
+// and stderr become the other one's.
+func visitMain(ctx context.Context, args []string) (code int, err error) {
+	if len(args) < 2 {
+		return 0, errors.New("want a keeper's socket and a mode")
+	}
+	exe, err := self()
+	if err != nil {
+		return 0, err
+	}
+	// As for helperMain.
+	signal.Ignore(os.Interrupt, syscall.SIGHUP, syscall.SIGPIPE)
+	return process.Run(ctx, args[0], process.Running{
+		Argv: append([]string{exe}, args[1:]...), Env: []string{agent.MarkEnv + "=" + os.Getenv(agent.MarkEnv)},
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	})
 }
 

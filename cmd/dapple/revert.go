@@ -10,6 +10,7 @@ import (
 	"github.com/dapple-drills/dapple/drills/journal"
 	"github.com/dapple-drills/dapple/injectors/agent"
 	"github.com/dapple-drills/dapple/internal/diag"
+	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/host"
 )
 
@@ -82,14 +83,14 @@ func takeBack(ctx context.Context, g *globals, io stdio, all bool) (rep agent.Re
 	if err != nil {
 		return rep, err
 	}
-	var kinds []string
+	var specs []targets.Spec
 	for _, r := range left {
-		kinds = append(kinds, r.Node.Kind)
+		specs = append(specs, r.Node)
 	}
 	if commands {
-		kinds = nil // they are the operator's, and run as he
+		specs = nil // they are the operator's, and run as he
 	}
-	p, err := choose(ctx, g, io, kinds)
+	p, err := choose(ctx, g, io, specs)
 	if err != nil {
 		return rep, err
 	}

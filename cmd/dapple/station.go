@@ -20,6 +20,8 @@ import (
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/docker"
 	"github.com/dapple-drills/dapple/targets/docker/selfrun"
+	"github.com/dapple-drills/dapple/targets/netns"
+	"github.com/dapple-drills/dapple/targets/process"
 )
 
 // The values of --agent.
@@ -50,23 +52,23 @@ type post interface {
 
 var _ post = (*station)(nil)
 
-// A station is where agents run: as children of this process, or in helper
-// containers where this process may not touch the nodes.
+// A station is where agents run: as children of this process, or, where this process
+// may not touch the nodes, in helper containers, or in the namespaces of the nodes.
 type station struct {
-	home  string
-	argv  []string
-	aside bool // in a container
+	home   string
+	argv   []string
+	aside  string // where, in words, if not here
+	keeper string // the socket of the one in whose namespaces it is
 
-	// scout is an agent that holds no fault: in a container it reads, plans and
-	// makes sockets for us. It is not the one that holds, so that neither is ended
+	// scout is an agent that holds no fault: aside, it reads, plans and makes
+	// sockets for us. It is not the one that holds, so that neither is ended
 	// by what becomes of the other.
 	mu    sync.Mutex
 	scout *agent.Client
 }
 
-// choose finds out where agents are to run for nodes of these kinds. Nothing is
-// started.
-func choose(ctx context.Context, g *globals, io stdio, kinds []string) (*station, error) {
+// choose finds out where agents are to run for these nodes. Nothing is started.
+func choose(ctx context.Context, g *globals, io stdio, nodes []targets.Spec) (*station, error) {
 	home, err := homeDir()
 	if err != nil {
 		return nil, err
@@ -79,8 +81,12 @@ func choose(ctx context.Context, g *globals, io stdio, kinds []string) (*station
 	if g.agent == agentContainer {
 		return p, p.toContainer(ctx, exe)
 	}
+	if socket := keeperOf(ctx, nodes); socket != "" && g.agent != agentLocal {
+		p.keeper, p.argv, p.aside = socket, []string{exe, modeVisit, socket, modeAgent}, "the namespaces of the nodes"
+		return p, nil
+	}
 	missing, err := kernel.Missing(kernel.CapSysAdmin, kernel.CapNetAdmin, kernel.CapSysPtrace, kernel.CapKill)
-	if errors.Is(err, targets.ErrUnsupported) || len(missing) == 0 || !slices.Contains(kinds, docker.Kind) {
+	if errors.Is(err, targets.ErrUnsupported) || len(missing) == 0 || !slices.ContainsFunc(nodes, func(s targets.Spec) bool { return s.Kind == docker.Kind }) {
 		return p, nil // who may everything needs nobody, and elsewhere preflight says what is missing
 	}
 	if err != nil {
@@ -111,14 +117,25 @@ func capNames(caps []kernel.Cap) string {
 	return strings.Join(names, ", ")
 }
 
-func kindsOf(nodes []targets.Node) []string {
-	var kinds []string
+func specsOf(nodes []targets.Node) []targets.Spec {
+	var specs []targets.Spec
 	for _, n := range nodes {
 		if p, ok := n.(targets.Portable); ok {
-			kinds = append(kinds, p.Spec().Kind)
+			specs = append(specs, p.Spec())
 		}
 	}
-	return kinds
+	return specs
+}
+
+// keeperOf is the socket of a keeper that lives, in whose namespaces nodes are, or
+// "". Of two keepers the first is taken: a drill is on one system.
+func keeperOf(ctx context.Context, nodes []targets.Spec) string {
+	for _, s := range nodes {
+		if socket := netns.KeeperOf(s); socket != "" && process.Alive(ctx, socket) {
+			return socket
+		}
+	}
+	return ""
 }
 
 // toContainer makes the image of the helper be there.
@@ -139,7 +156,7 @@ func (p *station) toContainer(ctx context.Context, exe string) (err error) {
 	if err != nil {
 		return err
 	}
-	p.argv, p.aside = []string{exe, modeHelper, image, p.home}, true
+	p.argv, p.aside = []string{exe, modeHelper, image, p.home}, "a helper container"
 	return nil
 }
 
@@ -173,12 +190,12 @@ const startOfContainer = time.Minute
 // outlives a runner by it, and a busy machine must not end a drill.
 const leaseOfScout = time.Minute
 
-func (p *station) start(ctx context.Context, drill, system string, sockets bool) (*agent.Client, error) {
+func (p *station) start(ctx context.Context, drill, system string, scout bool) (*agent.Client, error) {
 	o := agent.Options{Argv: p.argv, Lease: leaseTime, Drill: drill, System: system, Config: agentConfig(p.home)}
-	if p.aside {
-		o.Greeting, o.Sockets, o.RevertAll = startOfContainer, sockets, p.revertAll
+	if p.aside != "" {
+		o.Greeting, o.Sockets, o.RevertAll = startOfContainer, scout && p.keeper == "", p.revertAll
 	}
-	if sockets {
+	if scout {
 		o.Lease = leaseOfScout
 	}
 	return agent.Start(ctx, o)
@@ -186,7 +203,8 @@ func (p *station) start(ctx context.Context, drill, system string, sockets bool)
 
 // revertAll takes back what the journal says, where that may be done.
 func (p *station) revertAll(ctx context.Context, o agent.RevertOptions) (rep agent.Report, err error) {
-	if !p.aside {
+	// Nothing is left in namespaces whose keeper is dead.
+	if p.aside == "" || p.keeper != "" && !process.Alive(ctx, p.keeper) {
 		return agent.RevertAll(ctx, o)
 	}
 	c, err := p.start(ctx, "revert", "", false)
@@ -200,7 +218,7 @@ func (p *station) revertAll(ctx context.Context, o agent.RevertOptions) (rep age
 // look is agent.Snapshot, where that may be done. Aside, helpers come and go with
 // their work, and are removed by the engine: they are not looked for.
 func (p *station) look(ctx context.Context, nodes []targets.Node) (agent.Traces, error) {
-	if !p.aside {
+	if p.aside == "" {
 		return agent.Snapshot(ctx, nodes, finders(nodes)...)
 	}
 	c, err := p.reader(ctx)
@@ -230,10 +248,15 @@ func (p *station) reader(ctx context.Context) (*agent.Client, error) {
 	return c, nil
 }
 
-// lend has the scout make for the nodes what this process may not: their sockets
-// from inside. It returns the plan of a step as it is to be asked for.
+func isContainer(n targets.Node) bool {
+	_, is := n.(*docker.Node)
+	return is
+}
+
+// lend has the scout make for nodes in containers what this process may not: their
+// sockets from inside. A keeper of namespaces makes them itself.
 func (p *station) lend(ctx context.Context, nodes []targets.Node) error {
-	if !p.aside {
+	if !slices.ContainsFunc(nodes, isContainer) || p.aside == "" {
 		return nil
 	}
 	c, err := p.reader(ctx)
@@ -250,11 +273,11 @@ func (p *station) lend(ctx context.Context, nodes []targets.Node) error {
 
 // plans has the step planned where that may be done.
 func (p *station) plans(ctx context.Context, s *drills.Step) error {
-	if !p.aside {
+	if p.aside == "" {
 		return nil
 	}
 	if kind, err := injectorOf(s.Inject); err != nil || kind.Commands {
-		return errors.Join(err, diag.Hint(fmt.Errorf("%s: inject %s runs commands of yours, which a helper container has not got", s.Pos, s.Inject),
+		return errors.Join(err, diag.Hint(fmt.Errorf("%s: inject %s runs commands of yours, and the agent is in %s", s.Pos, s.Inject, p.aside),
 			"use --agent local (as root, if the drill has other faults as well)"))
 	}
 	c, err := p.reader(ctx)
@@ -278,7 +301,7 @@ func (p *station) guard(ctx context.Context) (context.Context, context.CancelFun
 		go func() {
 			select {
 			case <-lost:
-				cancel(&drills.AbortError{Why: "the helper container that dials from inside of the nodes is gone"})
+				cancel(&drills.AbortError{Why: "the agent that looks from inside of the nodes is gone, in " + p.aside})
 			case <-ctx.Done():
 			}
 		}()

@@ -22,9 +22,10 @@ func Layers() []Layer {
 		{"targets", nil, "everyone speaks in nodes"},
 		{"drills/timeline", nil, "everyone speaks in events"},
 		{"targets/*", []string{"targets", "internal/kernel"}, "a place knows its machines and nothing of drills"},
+		{"targets/netns", []string{"targets", "targets/process", "internal/kernel"}, "its nodes are kept like those of process"},
 		{"targets/docker/selfrun", []string{"targets/docker"}, "it runs a program in a container, whatever that does"},
 		{"targets/ssh/sshtest", []string{"internal/testenv"}, "a real server for tests"},
-		{"targets/testcluster/...", []string{"scenarios", "targets", "targets/docker", "targets/process", "targets/testcluster/...", "internal/..."}, "a built-in cluster is a system file and its nodes"},
+		{"targets/testcluster/...", []string{"scenarios", "targets", "targets/docker", "targets/netns", "targets/process", "targets/testcluster/...", "internal/..."}, "a built-in cluster is a system file and its nodes"},
 
 		{"injectors", []string{"targets"}, "a fault knows machines, not probes or scenarios"},
 		{"injectors/*", []string{"injectors", "targets", "internal/cgroups", "internal/inside", "internal/kernel", "internal/mounts", "internal/procs", "internal/volumes"}, "never another injector"},

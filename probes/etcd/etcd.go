@@ -30,6 +30,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -116,6 +117,9 @@ func Open(ctx context.Context, b probes.Binding) (*System, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clients.dsn: %w", err)
 	}
+	if b.Dial == nil {
+		b.Dial = (&net.Dialer{}).DialContext
+	}
 	s := &System{
 		clients: clients, password: b.Clients.Password, bind: b,
 		names: map[uint64]string{}, terms: map[uint64]uint64{},
@@ -136,6 +140,7 @@ func Open(ctx context.Context, b probes.Binding) (*System, error) {
 	}
 	for _, n := range b.Nodes {
 		p := newPlace(n, clients[0].tls, port)
+		p.outside = b.Dial
 		if e, ok := named[n.Name()]; ok {
 			p.fixed = &e
 		}

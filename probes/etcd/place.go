@@ -22,6 +22,8 @@ type place struct {
 	port  string
 	fixed *endpoint // as declared; nil: by the node's address
 
+	outside dial // from where clients are
+
 	turn chan struct{} // held while a connection is made; a mutex that a context can leave
 	mu   sync.Mutex
 	look *conn
@@ -78,7 +80,7 @@ func (p *place) ask(ctx context.Context) (string, error) {
 // dialer dials from outside, or from inside the node's network namespace.
 func (p *place) dialer(inside targets.Node) (dial, error) {
 	if inside == nil {
-		return (&net.Dialer{}).DialContext, nil
+		return p.outside, nil
 	}
 	d, ok := inside.(targets.Dialer)
 	if !ok {
@@ -106,7 +108,7 @@ func (p *place) conn(ctx context.Context, how how) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c, err = connect(ctx, e, how, (&net.Dialer{}).DialContext); err != nil {
+	if c, err = connect(ctx, e, how, p.outside); err != nil {
 		return nil, err
 	}
 	p.mu.Lock()

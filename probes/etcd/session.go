@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -89,7 +88,7 @@ func (s *System) try(ctx context.Context, e endpoint, left int) (*session, error
 		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/time.Duration(left))
 		defer cancel()
 	}
-	return s.to(ctx, e, (&net.Dialer{}).DialContext)
+	return s.to(ctx, e, s.bind.Dial)
 }
 
 func (s *System) to(ctx context.Context, e endpoint, dial dial) (*session, error) {

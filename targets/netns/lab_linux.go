@@ -254,16 +254,23 @@ func configure(ns *os.File, addrs []netip.Prefix) error {
 		if name == "lo" {
 			continue
 		}
-		for _, a := range addrs {
-			to := &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}
-			// Without duplicate address detection: it would keep the IPv6 address
-			// from being used for a second.
-			if err := h.AddrAdd(link, &netlink.Addr{IPNet: to, Flags: unix.IFA_F_NODAD}); err != nil {
-				return fmt.Errorf("giving it the address %s: %w", a, err)
-			}
+		if err := give(h, link, addrs); err != nil {
+			return err
 		}
 		if err := h.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}}); err != nil {
 			return fmt.Errorf("giving it a default route: %w", err)
+		}
+	}
+	return nil
+}
+
+// give gives a link addresses, without duplicate address detection: it would keep
+// the IPv6 address from being used for a second.
+func give(h *netlink.Handle, link netlink.Link, addrs []netip.Prefix) error {
+	for _, a := range addrs {
+		to := &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Bits(), a.Addr().BitLen())}
+		if err := h.AddrAdd(link, &netlink.Addr{IPNet: to, Flags: unix.IFA_F_NODAD}); err != nil {
+			return fmt.Errorf("giving it the address %s: %w", a, err)
 		}
 	}
 	return nil

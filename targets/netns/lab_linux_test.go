@@ -243,6 +243,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(makerEnv) != "" {
 		maker()
 	}
+	if len(os.Args) > 2 {
+		played(os.Args[1], os.Args[2:])
+	}
 	os.Exit(m.Run())
 }
 

@@ -37,6 +37,25 @@ func newSpawner() *spawner {
 	return s
 }
 
+// newRoom makes one whose thread enters somewhere first, and stays there.
+func newRoom(enter func() error) (*spawner, error) {
+	s := newSpawner()
+	done := make(chan error)
+	s.jobs <- func() { done <- enter() }
+	if err := <-done; err != nil {
+		s.end()
+		return nil, err
+	}
+	return s, nil
+}
+
+// here starts cmd where the thread is.
+func (s *spawner) here(cmd *exec.Cmd) error {
+	done := make(chan error)
+	s.jobs <- func() { done <- cmd.Start() }
+	return <-done
+}
+
 // start starts cmd inside the namespace.
 func (s *spawner) start(cmd *exec.Cmd, ns *os.File) error {
 	done := make(chan error)

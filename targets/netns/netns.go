@@ -12,9 +12,12 @@
 // A node is a network, and a process that may run in it. It has no file system,
 // process table or clock of its own: a fault of those does not belong here.
 //
-// Without root:
-//
-//	unshare --user --map-root-user --net dapple …
+// A lab can be a whole cluster's, without root and without its user being in any
+// namespace: Start starts a keeper (package process) that is root of a user
+// namespace of its own. It holds the lab, starts each member in the member's
+// network, and gives it a small disk of its own, in memory. Who is outside may not
+// enter: it asks the keeper, at its socket, for sockets made inside and for
+// programs to be run there, such as an agent.
 package netns
 
 import (
@@ -38,6 +41,8 @@ type place struct {
 	ID        uint64         `json:"id"` // the namespace's number: the descriptor's may have been used again
 	Addresses []string       `json:"addresses"`
 	Main      bool           `json:"main,omitempty"` // it has a main process
+	// Keeper is the socket of the keeper whose member it is, if it is one's.
+	Keeper string `json:"keeper,omitempty"`
 }
 
 // path is good as long as the maker lives, and from its user's processes.

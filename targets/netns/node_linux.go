@@ -13,6 +13,7 @@ import (
 
 	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/targets"
+	"github.com/dapple-drills/dapple/targets/process"
 )
 
 var (
@@ -45,7 +46,7 @@ func (n *Node) DialContext(ctx context.Context, network, addr string) (net.Conn,
 	if err != nil {
 		return nil, err
 	}
-	c, err := kernel.DialNetNS(ctx, path, network, addr)
+	c, err := kernel.DialFrom(ctx, n.sockets(), path, network, addr)
 	if err != nil {
 		return nil, fmt.Errorf("node %s: from inside: %w", n.name, err)
 	}
@@ -61,6 +62,13 @@ func (n *Node) Exec(ctx context.Context, argv ...string) ([]byte, error) {
 	path, err := n.NetNS(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if n.at.Keeper != "" {
+		out, err := process.Exec(ctx, n.at.Keeper, n.name, argv...)
+		if err != nil {
+			return out, fmt.Errorf("exec %s on %s: %w", argv[0], n.name, err)
+		}
+		return out, nil
 	}
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -131,18 +139,24 @@ func (n *Node) Hold(ctx context.Context, id targets.ProcID) (targets.Handle, err
 // State is what the maker of the lab says of the main process. A node that was
 // made without one runs as long as its maker does.
 func (n *Node) State(ctx context.Context) (targets.State, error) {
-	if !n.at.Main {
-		if err := n.at.check(); err != nil {
-			return targets.State{}, fmt.Errorf("node %s: %w", n.name, err)
-		}
-		return targets.State{Running: true, Policy: "no", Detail: "a namespace without a main process"}, nil
+	switch {
+	case n.at.Keeper != "":
+		return n.kept().State(ctx)
+	case n.at.Main:
+		return n.ask(ctx, "state")
 	}
-	return n.ask(ctx, "state")
+	if err := n.at.check(); err != nil {
+		return targets.State{}, fmt.Errorf("node %s: %w", n.name, err)
+	}
+	return targets.State{Running: true, Policy: "no", Detail: "a namespace without a main process"}, nil
 }
 
 // Start starts the main process if it does not run, as it was started first.
 func (n *Node) Start(ctx context.Context) error {
-	if !n.at.Main {
+	switch {
+	case n.at.Keeper != "":
+		return n.kept().Start(ctx)
+	case !n.at.Main:
 		return nil
 	}
 	_, err := n.ask(ctx, "start")
@@ -152,7 +166,10 @@ func (n *Node) Start(ctx context.Context) error {
 // Fence kills the main process and all else that runs in the namespace. Nothing
 // but Start brings it back.
 func (n *Node) Fence(ctx context.Context) error {
-	if !n.at.Main {
+	switch {
+	case n.at.Keeper != "":
+		return n.kept().Fence(ctx)
+	case !n.at.Main:
 		return fmt.Errorf("node %s has no main process: %w", n.name, targets.ErrUnsupported)
 	}
 	_, err := n.ask(ctx, "stop")

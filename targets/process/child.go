@@ -55,8 +55,8 @@ type child struct {
 	dead     chan struct{} // closed once the member was reaped; nil before the first start
 }
 
-// start starts the member if it does not run.
-func (c *child) start(s *spawner) (targets.State, error) {
+// start starts the member where it lives, if it does not run.
+func (c *child) start(house Housing) (targets.State, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.running() {
@@ -79,7 +79,7 @@ func (c *child) start(s *spawner) (targets.State, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{theirs} // becomes descriptor 3
 	cmd.SysProcAttr = memberAttr()
-	if err := s.start(cmd); err != nil {
+	if err := house.Start(c.m.Name, cmd); err != nil {
 		ours.Close()
 		return c.state(), fmt.Errorf("starting %s: %w", c.m.Name, err)
 	}

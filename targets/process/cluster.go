@@ -29,6 +29,12 @@ type Options struct {
 	// Lifeline binds the cluster to this process. Without it the cluster stays
 	// until Shutdown, which any process may do: see Find.
 	Lifeline bool
+	// Namespaces makes the keeper root of a user namespace of its own, in which
+	// nobody but this user is known, with mounts and a network of its own. It needs
+	// no root, where
+	// the machine lets its users have such namespaces. The keeper must be one that
+	// calls KeepIn.
+	Namespaces bool
 }
 
 // A Cluster is a running keeper and its members.
@@ -101,6 +107,11 @@ func (c *Cluster) startKeeper(ctx context.Context, o Options) error {
 	cmd.ExtraFiles = []*os.File{readyW}
 	// A session of its own: no Ctrl-C of ours reaches it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if o.Namespaces {
+		if err := InNamespaces(cmd.SysProcAttr); err != nil {
+			return errors.Join(err, readyW.Close())
+		}
+	}
 	if o.Lifeline {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -113,6 +124,9 @@ func (c *Cluster) startKeeper(ctx context.Context, o Options) error {
 	err = cmd.Start()
 	readyW.Close()
 	if err != nil {
+		if o.Namespaces {
+			err = Explain(err)
+		}
 		return errors.Join(fmt.Errorf("the keeper: %w", err), c.letGo())
 	}
 	go func() {
@@ -167,21 +181,36 @@ func (c *Cluster) Log(member string) string {
 	return ""
 }
 
+// Socket is the path at which the keeper is asked.
+func (c *Cluster) Socket() string { return filepath.Join(c.dir, socketFile) }
+
 // Nodes are the members, in the order in which they were declared.
 func (c *Cluster) Nodes() []targets.Node {
 	nodes := make([]targets.Node, len(c.members))
 	for i, m := range c.members {
 		nodes[i] = &Node{name: m.Name, at: place{
-			Socket: filepath.Join(c.dir, socketFile), Addresses: m.Addresses, Env: m.Env,
+			Socket: c.Socket(), Addresses: m.Addresses, Env: m.Env,
 		}}
 	}
 	return nodes
 }
 
+// Alive says whether there is a keeper at socket.
+func Alive(ctx context.Context, socket string) bool {
+	_, err := ask(ctx, socket, request{Do: "members"})
+	return !errors.Is(err, targets.ErrGone)
+}
+
+// Places are what the keeper's housing says of where its members are.
+func (c *Cluster) Places(ctx context.Context) (map[string]json.RawMessage, error) {
+	r, err := ask(ctx, c.Socket(), request{Do: "members"})
+	return r.Places, err
+}
+
 // Shutdown kills the members, removes the directory, and returns when the
 // keeper is gone too. A cluster that is gone already is no error.
 func (c *Cluster) Shutdown(ctx context.Context) error {
-	_, err := ask(ctx, filepath.Join(c.dir, socketFile), request{Do: "shutdown"})
+	_, err := ask(ctx, c.Socket(), request{Do: "shutdown"})
 	gone := errors.Is(err, targets.ErrGone)
 	if gone {
 		err = nil

@@ -26,7 +26,10 @@ const (
 // KeeperMain is the keeper's process. args is the cluster's directory, in which
 // Start left what to keep. It returns when the cluster is gone; the error is
 // for the exit code and the keeper's log.
-func KeeperMain(ctx context.Context, args []string) error {
+func KeeperMain(ctx context.Context, args []string) error { return KeepIn(ctx, args, here) }
+
+// KeepIn is KeeperMain for members that live in a housing.
+func KeepIn(ctx context.Context, args []string, build Builder) error {
 	if len(args) != 1 {
 		return fmt.Errorf("keeper: want the cluster's directory, got %q", args)
 	}
@@ -37,7 +40,7 @@ func KeeperMain(ctx context.Context, args []string) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 
-	k, err := newKeeper(context.WithoutCancel(ctx), args[0])
+	k, err := newKeeper(context.WithoutCancel(ctx), args[0], build)
 	if err != nil {
 		fmt.Fprintf(ready, "%v", err)
 		return errors.Join(err, ready.Close())
@@ -65,7 +68,7 @@ type keeper struct {
 	ctx      context.Context // of the process, without its end: for the work of ending
 	lock     *os.File
 	listener *net.UnixListener
-	spawn    *spawner
+	house    Housing
 	names    []string
 	members  map[string]*child
 
@@ -74,21 +77,25 @@ type keeper struct {
 
 	once  sync.Once
 	asked sync.WaitGroup // requests that are being answered
-	over  chan struct{}  // closed once the members are dead and the directory is gone
-	err   error          // of the end
+	runs  runs
+	over  chan struct{} // closed once the members are dead and the directory is gone
+	err   error         // of the end
 }
 
-func newKeeper(ctx context.Context, dir string) (*keeper, error) {
+func newKeeper(ctx context.Context, dir string, build Builder) (*keeper, error) {
 	c, err := readConfig(dir)
 	if err != nil {
 		return nil, err
 	}
-	k := &keeper{ctx: ctx, dir: dir, lifeline: c.Lifeline, spawn: newSpawner(), members: map[string]*child{}, over: make(chan struct{})}
+	k := &keeper{ctx: ctx, dir: dir, lifeline: c.Lifeline, members: map[string]*child{}, over: make(chan struct{})}
 	for _, m := range c.Members {
 		k.names = append(k.names, m.Name)
 		k.members[m.Name] = &child{m: m, dir: dir}
 	}
 	if k.lock, err = takeLock(dir); err != nil {
+		return nil, err
+	}
+	if k.house, err = build(ctx, dir, k.names); err != nil {
 		return nil, err
 	}
 	socket := filepath.Join(dir, socketFile)
@@ -115,7 +122,7 @@ func takeLock(dir string) (*os.File, error) {
 // serve answers requests until the cluster's end.
 func (k *keeper) serve() error {
 	for {
-		conn, err := k.listener.Accept()
+		conn, err := k.listener.AcceptUnix()
 		if err != nil {
 			break // end closed the listener
 		}
@@ -137,22 +144,34 @@ const dirCheck = time.Second
 // askedWithin is how long a client may take to say what it wants.
 const askedWithin = 5 * time.Second
 
-func (k *keeper) answer(conn net.Conn) {
+func (k *keeper) answer(conn *net.UnixConn) {
 	var q request
 	if err := conn.SetReadDeadline(time.Now().Add(askedWithin)); err != nil {
 		return
 	}
-	if err := json.NewDecoder(io.LimitReader(conn, maxMessage)).Decode(&q); err != nil {
+	in := &line{conn: conn}
+	defer in.drop()
+	if err := json.NewDecoder(io.LimitReader(in, maxMessage)).Decode(&q); err != nil {
 		_ = json.NewEncoder(conn).Encode(reply{Error: "not a request: " + err.Error()}) // a client that left needs no answer
 		return
 	}
-	_ = json.NewEncoder(conn).Encode(k.do(q)) // likewise
+	if q.Do == "socket" {
+		_ = k.handSocket(conn, q) // likewise
+		return
+	}
+	r := reply{}
+	if q.Do == "run" {
+		r = k.run(q, in)
+	} else {
+		r = k.do(q)
+	}
+	_ = json.NewEncoder(conn).Encode(r) // likewise
 }
 
 func (k *keeper) do(q request) reply {
 	switch q.Do {
 	case "members":
-		r := reply{}
+		r := reply{Places: k.house.Places}
 		for _, name := range k.names {
 			r.Members = append(r.Members, k.members[name].m)
 		}
@@ -174,7 +193,7 @@ func (k *keeper) do(q request) reply {
 	case "state":
 		return replyTo(c.State(), nil)
 	default:
-		return reply{Error: fmt.Sprintf("the keeper cannot %q: it can start, stop, state, members and shutdown", q.Do)}
+		return reply{Error: fmt.Sprintf("the keeper cannot %q: it can start, stop, state, members, run, socket and shutdown", q.Do)}
 	}
 }
 
@@ -186,7 +205,7 @@ func (k *keeper) start(c *child) (targets.State, error) {
 	if k.ending {
 		return targets.State{}, fmt.Errorf("the cluster is being shut down: %w", targets.ErrGone)
 	}
-	return c.start(k.spawn)
+	return c.start(k.house)
 }
 
 // watch ends the cluster when its directory was removed by others: nobody could
@@ -218,7 +237,8 @@ func (k *keeper) end() {
 			_, err := k.members[name].stop(k.ctx)
 			errs = append(errs, err)
 		}
-		errs = append(errs, os.RemoveAll(k.dir))
+		k.runs.end()
+		errs = append(errs, k.house.Close(k.ctx), os.RemoveAll(k.dir))
 		k.err = errors.Join(errs...)
 		close(k.over)
 	})

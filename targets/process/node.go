@@ -39,6 +39,9 @@ var (
 	_ targets.Addresser = (*Node)(nil)
 )
 
+// NodeOf is the member of that name of the keeper at socket.
+func NodeOf(socket, name string) *Node { return &Node{name: name, at: place{Socket: socket}} }
+
 // Opener opens nodes of this kind from their Spec. It does not ask the keeper:
 // a Node whose keeper is gone says so when it is used.
 var Opener = targets.Opener{Kind: Kind, Open: open}

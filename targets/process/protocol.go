@@ -17,15 +17,25 @@ import (
 // to it. The socket's directory is only its owner's, so whoever can connect may
 // ask.
 type request struct {
-	Do   string `json:"do"` // start, stop, state, members, shutdown
+	Do   string `json:"do"` // start, stop, state, members, run, socket, shutdown
 	Name string `json:"name,omitempty"`
+	// For run: beside it come three descriptors, its stdin, stdout and stderr.
+	Argv []string `json:"argv,omitempty"`
+	Env  []string `json:"env,omitempty"`
+	V6   bool     `json:"v6,omitempty"` // for socket
+
+	files []*os.File // to be handed over
 }
 
 type reply struct {
-	State   targets.State `json:"state,omitzero"`
-	Members []Member      `json:"members,omitempty"`
-	Error   string        `json:"error,omitempty"`
-	Gone    bool          `json:"gone,omitempty"` // the error is that there is no such member (any more)
+	State   targets.State              `json:"state,omitzero"`
+	Members []Member                   `json:"members,omitempty"`
+	Error   string                     `json:"error,omitempty"`
+	Gone    bool                       `json:"gone,omitempty"`   // the error is that there is no such member (any more)
+	Code    int                        `json:"code,omitempty"`   // of run
+	Places  map[string]json.RawMessage `json:"places,omitempty"` // see Housing
+
+	files []int // that were handed over, for who asked to close
 }
 
 // maxMessage bounds a request: no honest one is longer.
@@ -60,11 +70,20 @@ func ask(ctx context.Context, socket string, q request) (reply, error) {
 
 func exchange(conn net.Conn, q request) (reply, error) {
 	var r reply
-	if err := json.NewEncoder(conn).Encode(q); err != nil {
+	l := &line{conn: conn.(*net.UnixConn)}
+	var fds []int
+	for _, f := range q.files {
+		fds = append(fds, int(f.Fd()))
+	}
+	if err := l.send(q, fds...); err != nil {
 		return r, err
 	}
-	err := json.NewDecoder(conn).Decode(&r)
-	return r, err
+	if err := json.NewDecoder(l).Decode(&r); err != nil {
+		l.drop()
+		return r, err
+	}
+	r.files = l.take()
+	return r, nil
 }
 
 func (r reply) err() error {

@@ -18,7 +18,8 @@ import (
 // etcd is the cluster that needs nothing but this program: three members of the
 // server that is linked into it. See package embedded.
 type etcd struct {
-	tune func(embedded.Options) embedded.Options
+	tune   func(embedded.Options) embedded.Options
+	housed bool // in namespaces
 }
 
 func etcdKinds() []kind {
@@ -26,10 +27,13 @@ func etcdKinds() []kind {
 		return kind{Info: Info{Name: name, Kind: "etcd", Summary: summary, Objectives: etcdObjectives()}, start: e.start, find: e.find, down: e.down}
 	}
 	return []kind{
-		make("etcd", "3 x etcd, child processes on loopback; no Docker, no root", etcd{func(o embedded.Options) embedded.Options { return o }}),
-		make("etcd-fast-election", "as etcd, with an election timeout of 100 ms, which mistakes a stall for a death", etcd{embedded.FastElection}),
+		make("etcd", "3 x etcd, child processes on loopback; no Docker, no root", etcd{tune: asItIs}),
+		make("etcd-fast-election", "as etcd, with an election timeout of 100 ms, which mistakes a stall for a death", etcd{tune: embedded.FastElection}),
+		make("etcd-netns", "3 x etcd, each in a network and on a small disk of its own; no Docker, no root", etcd{tune: asItIs, housed: true}),
 	}
 }
+
+func asItIs(o embedded.Options) embedded.Options { return o }
 
 func etcdObjectives() scenarios.Objectives {
 	o := leaseObjectives()
@@ -51,10 +55,13 @@ type stamp struct {
 func stampFile(o Options) string { return etcdDir(o) + ".json" }
 
 func (e etcd) start(ctx context.Context, info Info, o Options) (*Cluster, error) {
+	if e.housed {
+		o.Keeper = o.Housed
+	}
 	if len(o.Keeper) == 0 || len(o.Member) == 0 {
 		return nil, errors.New("no command for its keeper and its members: see Options")
 	}
-	eo := e.tune(embedded.Options{Keeper: o.Keeper, Member: o.Member, Name: info.Name, Lifeline: o.Lifetime == Bound})
+	eo := e.tune(embedded.Options{Keeper: o.Keeper, Member: o.Member, Name: info.Name, Lifeline: o.Lifetime == Bound, Namespaces: e.housed})
 	if o.Lifetime == Stays {
 		if _, err := embedded.Open(ctx, etcdDir(o)); err == nil {
 			return nil, fmt.Errorf("in %s: %w", etcdDir(o), ErrUp)
@@ -88,9 +95,9 @@ func (e etcd) start(ctx context.Context, info Info, o Options) (*Cluster, error)
 }
 
 func etcdCluster(info Info, kept *embedded.Cluster, o Options) *Cluster {
-	c := &Cluster{Name: info.Name, Run: filepath.Base(kept.Dir()), Lifetime: o.Lifetime, System: kept.System, Nodes: kept.Nodes, Extra: kept.Extra}
+	c := &Cluster{Name: info.Name, Run: filepath.Base(kept.Dir()), Lifetime: o.Lifetime, System: kept.System, Nodes: kept.Nodes, Extra: kept.Extra, Dial: kept.Dial}
 	c.System.Objectives = info.Objectives
-	c.ready = func(ctx context.Context) error { return etcdReady(ctx, c.System.Nodes.Hosts) }
+	c.ready = func(ctx context.Context) error { return etcdReady(ctx, c) }
 	return c
 }
 
@@ -155,11 +162,11 @@ func listEtcd(ctx context.Context, o Options) ([]Status, error) {
 
 // etcdReady waits until each member says that it is healthy, for which it needs
 // a leader and a quorum (etcd, GET /health).
-func etcdReady(ctx context.Context, hosts []scenarios.HostNode) error {
+func etcdReady(ctx context.Context, c *Cluster) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := etcdHealthy(ctx, hosts)
+		err := etcdHealthy(ctx, c)
 		if err == nil {
 			return nil
 		}
@@ -171,9 +178,9 @@ func etcdReady(ctx context.Context, hosts []scenarios.HostNode) error {
 	}
 }
 
-func etcdHealthy(ctx context.Context, hosts []scenarios.HostNode) error {
-	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	for _, h := range hosts {
+func etcdHealthy(ctx context.Context, c *Cluster) error {
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: c.Dial}}
+	for _, h := range c.System.Nodes.Hosts {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, h.URL+"/health", nil)
 		if err != nil {
 			return err

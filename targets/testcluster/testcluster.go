@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -59,6 +60,8 @@ type Options struct {
 	// process.KeeperMain and embedded.MemberMain with the arguments that follow,
 	// for clusters of child processes (etcd); clusters of containers need none.
 	Keeper, Member []string
+	// Housed is the command line of one that calls netns.KeeperMain.
+	Housed []string
 	// Labels are given to every container and network besides our own.
 	Labels map[string]string
 	// Patroni are settings of the patroni clusters.
@@ -76,6 +79,8 @@ type Cluster struct {
 	Nodes []targets.Node
 	// Extra is for probes.Binding, besides System.Settings.
 	Extra map[string]string
+	// Dial is for probes.Binding too; nil where this machine's network leads to it.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Started is how long it took until it was ready, images excluded; 0 if it
 	// was found.
 	Started time.Duration

@@ -2,6 +2,8 @@
 // itself: three real etcd members, each a child process of its own that runs the
 // server linked into this binary, on loopback addresses, with data on disk and
 // fsync as it should be. "dapple demo" drills it; "cluster:etcd" is it.
+// "cluster:etcd-netns" is the same in namespaces: each member has a network of its
+// own, and its data on a disk of its own in memory (package netns).
 //
 // It is the only package that imports the etcd server. What links it must not
 // pay for that before it starts a member: nothing here runs at start-up.
@@ -15,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +25,7 @@ import (
 
 	"github.com/dapple-drills/dapple/scenarios"
 	"github.com/dapple-drills/dapple/targets"
+	"github.com/dapple-drills/dapple/targets/netns"
 	"github.com/dapple-drills/dapple/targets/process"
 )
 
@@ -41,6 +45,8 @@ const (
 type Options struct {
 	Keeper []string
 	Member []string
+	// Namespaces says that Keeper calls netns.KeeperMain.
+	Namespaces bool
 	// Name is the system's name; by default "etcd".
 	Name string
 	// Dir is the cluster's directory; it is removed with the cluster. By default
@@ -75,6 +81,8 @@ type Cluster struct {
 	Nodes []targets.Node
 	// Extra is for probes.Binding: endpoints, and where the members' logs are.
 	Extra map[string]string
+	// Dial connects from where clients are; nil if they are on this machine.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	kept *process.Cluster
 }
@@ -85,6 +93,8 @@ type about struct {
 	Clients   []string `json:"clients"` // URLs, in the order of the members
 	Heartbeat string   `json:"heartbeat"`
 	Election  string   `json:"election"`
+	// Namespaces says that the members live in a lab.
+	Namespaces bool `json:"namespaces,omitempty"`
 }
 
 const aboutFile = "cluster.json"
@@ -128,7 +138,11 @@ func (o Options) try(ctx context.Context) (*Cluster, error) {
 	if len(o.Member) == 0 {
 		return nil, errors.New("no command for the members")
 	}
-	at, err := pickPlaces()
+	pick := pickPlaces
+	if o.Namespaces {
+		pick = inNamespaces
+	}
+	at, err := pick()
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +150,7 @@ func (o Options) try(ctx context.Context) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := process.Start(ctx, process.Options{Keeper: o.Keeper, Dir: dir, Members: o.members(dir, at), Lifeline: o.Lifeline})
+	kept, err := process.Start(ctx, process.Options{Keeper: o.Keeper, Dir: dir, Members: o.members(dir, at), Lifeline: o.Lifeline, Namespaces: o.Namespaces})
 	if err != nil {
 		_ = os.Remove(dir) // ours, or empty as it was given; it may be gone already
 		return nil, err
@@ -177,11 +191,15 @@ func (o Options) members(dir string, at []place) []process.Member {
 	for i, p := range at {
 		peers[i] = p.name + "=" + p.peerURL()
 	}
+	disk := dir
+	if o.Namespaces {
+		disk = netns.DiskPath // each member's own
+	}
 	members := make([]process.Member, len(at))
 	for i, p := range at {
 		members[i] = process.Member{Name: p.name, Addresses: []string{p.ip}, Argv: append(append([]string{}, o.Member...),
 			"--name="+p.name,
-			"--data-dir="+filepath.Join(dir, p.name),
+			"--data-dir="+filepath.Join(disk, p.name),
 			"--listen-client-urls="+p.clientURL(),
 			"--listen-peer-urls="+p.peerURL(),
 			"--initial-cluster="+strings.Join(peers, ","),
@@ -199,6 +217,8 @@ func (o Options) come(ctx context.Context, kept *process.Cluster, at []place) (*
 		Name:      o.Name,
 		Heartbeat: (time.Duration(o.HeartbeatMS) * time.Millisecond).String(),
 		Election:  (time.Duration(o.ElectionMS) * time.Millisecond).String(),
+
+		Namespaces: o.Namespaces,
 	}
 	for _, p := range at {
 		a.Clients = append(a.Clients, p.clientURL())
@@ -215,10 +235,11 @@ func (o Options) come(ctx context.Context, kept *process.Cluster, at []place) (*
 			return nil, err
 		}
 	}
-	if err := awaitReady(ctx, kept, at); err != nil {
+	c, err := made(ctx, kept, a)
+	if err != nil {
 		return nil, err
 	}
-	return made(kept, a), nil
+	return c, c.awaitReady(ctx, at)
 }
 
 // Open returns the cluster that any process started in dir. The error wraps
@@ -239,11 +260,19 @@ func Open(ctx context.Context, dir string) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the embedded etcd cluster in %s: %w", dir, err)
 	}
-	return made(kept, a), nil
+	return made(ctx, kept, a)
 }
 
-func made(kept *process.Cluster, a about) *Cluster {
+func made(ctx context.Context, kept *process.Cluster, a about) (_ *Cluster, err error) {
 	c := &Cluster{Nodes: kept.Nodes(), kept: kept}
+	if a.Namespaces {
+		if c.Nodes, err = netns.Nodes(ctx, kept); err != nil {
+			return nil, err
+		}
+		c.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return netns.DialClients(ctx, kept.Socket(), network, addr)
+		}
+	}
 	c.Extra = map[string]string{"heartbeat-interval": a.Heartbeat, "election-timeout": a.Election}
 	var named, logs []string
 	for i, n := range c.Nodes {
@@ -261,7 +290,7 @@ func made(kept *process.Cluster, a about) *Cluster {
 		Detection: &detection, RTO: &rto, RPO: &scenarios.RPO{Writes: &writes}, SplitBrain: &never,
 	}
 	c.System.Design = scenarios.Design{Pattern: "consensus", Detection: "heartbeat", State: "replicated-sync", Recovery: "automatic"}
-	return c
+	return c, nil
 }
 
 // Dir is the cluster's directory, with the members' data and logs.

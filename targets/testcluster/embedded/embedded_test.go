@@ -130,7 +130,7 @@ func statuses(t *testing.T, c *Cluster) []*pb.StatusResponse {
 		}
 		at = append(at, place{name: name(i), ip: host, client: n})
 	}
-	conns, err := connect(at)
+	conns, err := connect(at, c.Dial)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"strconv"
 	"syscall"
+
+	"github.com/dapple-drills/dapple/targets/netns"
 )
 
 // A place is where a member listens.
@@ -52,6 +54,19 @@ func pickPlaces() ([]place, error) {
 		errs = append(errs, err)
 	}
 	return nil, fmt.Errorf("no free loopback addresses in %d tries: %w", places, errors.Join(errs[0], errs[len(errs)-1]))
+}
+
+// inNamespaces are the addresses of the members of a lab, which nobody else sees.
+func inNamespaces() ([]place, error) {
+	at := make([]place, Members)
+	for i := range at {
+		ip, err := netns.AddressOf(i + 1)
+		if err != nil {
+			return nil, err
+		}
+		at[i] = place{name: name(i), ip: ip, client: clientPort, peer: peerPort}
+	}
+	return at, nil
 }
 
 func onAddresses() []place {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -26,10 +27,10 @@ const lookEvery = 20 * time.Millisecond
 
 // awaitReady returns once every member has the same leader and serves a
 // linearizable read, or as soon as one has died.
-func awaitReady(ctx context.Context, kept *process.Cluster, at []place) error {
+func (c *Cluster) awaitReady(ctx context.Context, at []place) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
-	conns, err := connect(at)
+	conns, err := connect(at, c.Dial)
 	defer func() {
 		for _, c := range conns {
 			_ = c.Close() // only ever fails if closed before
@@ -45,7 +46,7 @@ func awaitReady(ctx context.Context, kept *process.Cluster, at []place) error {
 		if notYet == nil {
 			return nil
 		}
-		if err := died(ctx, kept); err != nil {
+		if err := died(ctx, c.kept); err != nil {
 			return err
 		}
 		select {
@@ -56,11 +57,15 @@ func awaitReady(ctx context.Context, kept *process.Cluster, at []place) error {
 	}
 }
 
-func connect(at []place) ([]*grpc.ClientConn, error) {
+func connect(at []place, dial func(ctx context.Context, network, addr string) (net.Conn, error)) ([]*grpc.ClientConn, error) {
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
 	var conns []*grpc.ClientConn
 	for _, p := range at {
 		conn, err := grpc.NewClient("passthrough:///"+p.clientAddr(),
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return dial(ctx, "tcp", addr) }),
 			// gRPC would wait a second after the first refusal.
 			grpc.WithConnectParams(grpc.ConnectParams{
 				Backoff:           backoff.Config{BaseDelay: lookEvery, Multiplier: 1, MaxDelay: lookEvery},
