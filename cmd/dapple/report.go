@@ -14,15 +14,21 @@ import (
 
 func reportCmd(io stdio) *cobra.Command {
 	var formats []string
+	var open bool
 	c := &cobra.Command{
 		Use:   "report RUN",
 		Short: "Write a report of a run from its record",
 		Long:  "Write a report of a run (an id, or a run directory) from its record alone.\nWithout a path it goes to stdout: --format html=report.html writes a file.",
 		Args:  cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			run, err := loadRun(args[0])
 			if err != nil {
 				return err
+			}
+			if open {
+				if err := openReport(c.Context(), io, run); err != nil || len(formats) == 0 {
+					return err
+				}
 			}
 			if len(formats) == 0 {
 				formats = []string{"text"}
@@ -36,6 +42,7 @@ func reportCmd(io stdio) *cobra.Command {
 		},
 	}
 	c.Flags().StringArrayVar(&formats, "format", nil, "KIND[=PATH], repeatable: "+formatNames())
+	c.Flags().BoolVar(&open, "open", false, "show the page with the program of this desktop, or with $BROWSER")
 	return c
 }
 
