@@ -53,6 +53,8 @@ func Layers() []Layer {
 		{"drills", []string{"targets", "injectors", "injectors/agent", "probes", "scenarios", "drills/...", "internal/..."}, "the engine has no favourites: no concrete injector, probe or target, no reports"},
 		{"drills/*", []string{"targets", "injectors", "injectors/agent", "probes", "scenarios", "drills/...", "internal/..."}, below},
 
+		{"drills/drilltest", []string{"drills", "drills/journal", "drills/timeline", "drills/verdict", "injectors/agent", "reports", "scenarios"}, "it runs the program, and reads what it left"},
+
 		{"reports/...", []string{"drills/...", "targets", "injectors", "probes", "scenarios", "reports/...", "internal/..."}, "made from a record alone"},
 		{"internal/cgroups", []string{"targets", "internal/kernel", "internal/mounts", "internal/procs"}, "it finds the control groups of nodes"},
 		{"internal/inside", []string{"targets", "internal/cgroups", "internal/kernel"}, "it works in the control groups of nodes"},
