@@ -47,6 +47,7 @@ func Layers() []Layer {
 
 		{"scenarios", nil, "dapple check works anywhere"},
 		{"scenarios/library", nil, "it hands out text"},
+		{"scenarios/starter", nil, "it writes text"},
 
 		{"drills/journal", []string{"injectors", "targets", "internal/durable"}, "a fault on disk is the fault and its node as data"},
 		{"drills/verdict", []string{"drills/timeline", "scenarios", "internal/stats"}, "pure: see Pure"},
