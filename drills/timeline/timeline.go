@@ -75,7 +75,10 @@ const (
 	// Epoch say who took it (empty if unknown), Evidence is the reply. At.Lo is
 	// when it was sent (its intended time, in an open loop), At.Hi when the
 	// reply came. Streams are compressed into runs: see Stream. N is the number
-	// of writes in the run so far: 1 in its first event, all in its last.
+	// of writes in the run so far: 1 in its first event, all in its last. Data may
+	// hold "unsent": true (the client gave it up by itself, which says nothing of the
+	// system at that time) and "late_ms": by how much the runner sent it later than
+	// intended, from 1 ms on.
 	Write Kind = "write"
 	// Role: what Node says of itself: primary, replica, or unreachable, at one
 	// look; Epoch is the lineage that it says it is on. Compressed into runs.

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"cmp"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ func (j *judge) newAck(by string) (ack, bool) {
 			continue
 		}
 		for _, e := range r.events() {
-			if e.At.Lo <= first.At.Lo && (before == nil || e.At.Lo > before.At.Lo) {
+			if !unsent(e) && e.At.Lo <= first.At.Lo && (before == nil || e.At.Lo > before.At.Lo) {
 				before = &e
 			}
 		}
@@ -66,6 +67,28 @@ func (j *judge) newAck(by string) (ack, bool) {
 	}
 	a.at.Lo = min(a.at.Lo, a.at.Hi)
 	return a, true
+}
+
+// A sending is what the Data of a write says of how it was sent.
+type sending struct {
+	Unsent bool    `json:"unsent"`
+	LateMS float64 `json:"late_ms"`
+}
+
+func sendingOf(e timeline.Event) (s sending) {
+	if len(e.Data) == 0 || json.Unmarshal(e.Data, &s) != nil {
+		return sending{} // Data of another kind
+	}
+	return s
+}
+
+// unsent says whether a write was given up by its client, at the time for which it
+// was intended: the system was not asked then.
+func unsent(e timeline.Event) bool { return sendingOf(e).Unsent }
+
+// late is how much later than intended the runner sent a write.
+func late(e timeline.Event) time.Duration {
+	return min(max(0, timeline.FromMS(sendingOf(e).LateMS)), e.At.Width())
 }
 
 // isNew says whether a success is on a newer lineage than the one before the

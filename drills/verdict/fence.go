@@ -93,8 +93,8 @@ func (j *judge) refusedAfter(by string, l *lineage, t time.Duration) time.Durati
 			continue
 		}
 		for _, e := range r.events() {
-			if e.At.Lo >= last {
-				best = min(best, e.At.Hi, e.At.Lo+timeline.Pause)
+			if e.At.Lo >= last && !unsent(e) {
+				best = min(best, e.At.Hi, e.At.Lo+late(e)+timeline.Pause)
 			}
 		}
 	}

@@ -22,6 +22,7 @@ const leastHang = 50 * time.Millisecond
 type op struct {
 	inv, ret time.Duration // of a success inv is at most the usual time before ret
 	sent     time.Duration // the earliest at which a success may have been served
+	away     time.Duration // of a failure: when it was really sent
 	served   bool
 	waited   bool // it stands for a request that was answered, but only after waiting
 	e        timeline.Event
@@ -81,6 +82,7 @@ func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cov
 		for _, e := range r.events() {
 			x := op{inv: e.At.Lo, ret: e.At.Hi, sent: e.At.Lo, served: ok, e: e}
 			if !ok {
+				x.away = e.At.Lo + late(e)
 				failed = append(failed, x)
 				continue
 			}
@@ -88,7 +90,8 @@ func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cov
 			if e.At.Width() > usual.limit {
 				x.sent = x.inv
 				still := max(e.At.Lo, r.first.At.Hi-usual.most) // nothing of the run had come back then
-				failed = append(failed, op{inv: e.At.Lo, ret: still, waited: true, e: e}, op{inv: still, ret: still, waited: true, e: e})
+				failed = append(failed, op{inv: e.At.Lo, ret: still, away: min(e.At.Lo+late(e), still), waited: true, e: e},
+					op{inv: still, ret: still, away: still, waited: true, e: e})
 			}
 			served = append(served, x)
 		}
@@ -170,14 +173,23 @@ func groups(failed, served []op, covers []cover) []group {
 			out = append(out, group{ops: []op{f}})
 			continue
 		}
-		g := &out[n-1]
-		last := g.ops[len(g.ops)-1]
-		if !maybeServed(last.inv, f.inv, served, covers) {
-			g.steps = append(g.steps, step{last.inv, f.inv})
-		}
-		g.ops = append(g.ops, f)
+		out[n-1].add(f, served, covers)
 	}
 	return out
+}
+
+// add adds a failure, and the step to it from the one before. A row of steps begins
+// when its first request was really sent.
+func (g *group) add(f op, served []op, covers []cover) {
+	last := g.ops[len(g.ops)-1]
+	from := last.inv
+	if n := len(g.steps); n == 0 || g.steps[n-1].to != last.inv {
+		from = last.away
+	}
+	if !maybeServed(last.inv, f.inv, served, covers) && from < f.inv {
+		g.steps = append(g.steps, step{from, f.inv})
+	}
+	g.ops = append(g.ops, f)
 }
 
 func covered(t time.Duration, covers []cover) *cover {
@@ -244,7 +256,7 @@ func (j *judge) outageOf(g group, served []op) outage {
 		}
 	}
 	o.took = timeline.Interval{Lo: min(proven(g.steps, until), o.span.Width()), Hi: o.span.Width()}
-	j.widen(&o, first.inv, last.inv)
+	j.widen(&o, first.away, last.inv)
 	return o
 }
 

@@ -2,6 +2,7 @@ package verdict_test
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -141,6 +142,14 @@ func (s *script) results(lo, hi time.Duration, e timeline.Event, w []string) err
 	for len(w) > 0 {
 		var to *time.Duration
 		switch w[0] {
+		case "unsent":
+			e.Data = json.RawMessage(`{"unsent":true}`)
+			w = w[1:]
+			continue
+		case "late":
+			if len(w) > 1 {
+				e.Data = json.RawMessage(`{"late_ms":` + w[1] + `}`)
+			}
 		case "every":
 			to = &every
 		case "takes":

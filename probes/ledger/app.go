@@ -47,7 +47,7 @@ func (s *stream) runApp(quit, cut context.Context) {
 	}
 	if c.sess != nil {
 		s.closeSession(c.sess)
-		c.giveUp(time.Now().Add(-s.w.cfg.Patience), c.patience, busy)
+		c.giveUpAll(time.Now().Add(-s.w.cfg.Patience), c.patience, busy)
 	}
 }
 
@@ -80,7 +80,7 @@ func (c *client) connect(quit, cut context.Context) {
 	c.take(o)
 	if c.when.period == 0 && o.refused != nil {
 		c.due(o.lo) // the closed loop has no due writes that could tell of it
-		c.refuse(o.lo, o.hi, *o.refused)
+		c.refuse(o.lo, o.hi, *o.refused, 0)
 	}
 }
 
@@ -103,12 +103,12 @@ func (c *client) pass(now time.Time) {
 	if c.why != "" {
 		why += " (" + c.why + ")"
 	}
-	c.giveUp(now, func(due time.Time) time.Time { return due }, why)
+	c.giveUpAll(now, func(due time.Time) time.Time { return due }, why)
 }
 
-// giveUp gives up all writes due up to now; when says at what time each of them
+// giveUpAll gives up all writes due up to now; when says at what time each of them
 // was.
-func (c *client) giveUp(now time.Time, when func(due time.Time) time.Time, why string) {
+func (c *client) giveUpAll(now time.Time, when func(due time.Time) time.Time, why string) {
 	now = c.w.clients.clip(now)
 	for c.when.period > 0 {
 		t := c.when.at(c.next)
@@ -118,7 +118,7 @@ func (c *client) giveUp(now time.Time, when func(due time.Time) time.Time, why s
 		}
 		c.next++
 		c.due(t)
-		c.unsent(t, when(t), why)
+		c.giveUp(t, when(t), why)
 	}
 	c.reached(now)
 }
@@ -139,7 +139,7 @@ func (c *client) step(quit, cut context.Context) {
 	c.reached(t.Add(1))
 	// What it waited for the session counts, not what dapple itself was late by.
 	if c.alive.Sub(t) > c.w.cfg.Patience {
-		c.unsent(t, c.patience(t), busy)
+		c.giveUp(t, c.patience(t), busy)
 		return
 	}
 	c.write(cut, t)
@@ -148,7 +148,8 @@ func (c *client) step(quit, cut context.Context) {
 func (c *client) write(cut context.Context, due time.Time) {
 	ctx, cancel := context.WithTimeout(cut, c.w.cfg.Reconnect.Statement)
 	defer cancel()
-	ack := c.put(ctx, c.sess, due)
+	// What it waited for the session is the system's doing.
+	ack := c.put(ctx, c.sess, due, time.Since(later(due, c.alive)))
 	now := time.Now()
 	if !c.sess.Broken() {
 		c.alive, c.used, c.wait = now, true, 0
@@ -159,7 +160,7 @@ func (c *client) write(cut context.Context, due time.Time) {
 	}
 	c.closeSession(c.sess)
 	c.sess, c.why = nil, ""
-	c.giveUp(now, func(t time.Time) time.Time { return sooner(c.patience(t), now) }, busy+" until it broke")
+	c.giveUpAll(now, func(t time.Time) time.Time { return sooner(c.patience(t), now) }, busy+" until it broke")
 	if !c.used { // connecting helps nothing: no reason to hurry
 		c.wait = c.backoff()
 	}

@@ -33,7 +33,7 @@ func (s *stream) runFresh(quit, cut context.Context) {
 				<-slots
 			})
 		default:
-			s.unsent(t, time.Now(), fmt.Sprintf("%d connections in flight", limit))
+			s.giveUp(t, time.Now(), fmt.Sprintf("%d connections in flight", limit))
 		}
 	}
 }
@@ -42,13 +42,13 @@ func (s *stream) runFresh(quit, cut context.Context) {
 func (s *stream) once(cut context.Context, due time.Time) {
 	o := s.open(cut)
 	if o.refused != nil {
-		s.refuse(due, o.hi, *o.refused)
+		s.refuse(due, o.hi, *o.refused, o.lo.Sub(due))
 		return
 	}
 	defer s.closeSession(o.session)
 	ctx, cancel := context.WithTimeout(cut, s.w.cfg.Reconnect.Statement)
 	defer cancel()
-	s.put(ctx, o.session, due)
+	s.put(ctx, o.session, due, o.lo.Sub(due))
 }
 
 // runOld writes on the session that was opened before the fault for as long as
@@ -64,7 +64,7 @@ func (s *stream) runOld(quit, cut context.Context) {
 	defer s.closeSession(o.session)
 	alive := o.hi
 	for quit.Err() == nil && !s.mute.Load() {
-		ack := s.put(cut, o.session, time.Now())
+		ack := s.put(cut, o.session, time.Now(), 0)
 		now := time.Now()
 		if o.session.Broken() {
 			if cut.Err() == nil { // else it was us

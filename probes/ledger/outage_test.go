@@ -163,6 +163,9 @@ func TestWhatIsGivenUpSaysWhyAndWhen(t *testing.T) {
 				strings.HasPrefix(e.Evidence, "not sent: no connection") && wait != 0 {
 				t.Errorf("%s: given up after %v, at %v", e.Evidence, wait, e.At.Hi)
 			}
+			if !strings.Contains(string(e.Data), `"unsent":true`) {
+				t.Errorf("%s: nothing says that the system was not asked: %s", e.Evidence, e.Data)
+			}
 		}
 		want := map[string]timeline.Interval{
 			"not sent: the session was busy until it broke":         {Lo: 1011 * time.Millisecond, Hi: 3001 * time.Millisecond},
@@ -173,4 +176,14 @@ func TestWhatIsGivenUpSaysWhyAndWhen(t *testing.T) {
 			t.Errorf("(-want +got)\n%s", d)
 		}
 	})
+}
+
+func TestAWriteThatTheRunnerSentLateSaysByHowMuch(t *testing.T) {
+	for late, want := range map[time.Duration]string{
+		0: "", leastLate - 1: "", -time.Second: "", leastLate: `{"late_ms":1.000}`, 12345678: `{"late_ms":12.346}`,
+	} {
+		if got := string(lateness(late)); got != want {
+			t.Errorf("%v late: %s, want %s", late, got, want)
+		}
+	}
 }

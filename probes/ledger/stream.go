@@ -2,8 +2,10 @@ package ledger
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -77,14 +79,14 @@ func (s *stream) open(ctx context.Context) opened {
 }
 
 // put sends one write, which was intended for due, and books what became of it.
-// It is the path of every write: no disk, no lock but those of the stream and
-// the counts.
-func (s *stream) put(ctx context.Context, sess probes.Session, due time.Time) probes.Ack {
+// late is by how much later than due it is by our own doing. It is the path of every write: no disk, no lock but those of the stream and the
+// counts.
+func (s *stream) put(ctx context.Context, sess probes.Session, due time.Time, late time.Duration) probes.Ack {
 	seq, err := s.books.issue(ctx)
 	if err != nil {
 		s.mute.Store(true)
 		ack := probes.Ack{Class: probes.Failed, Reply: probes.ReplyNotSent + err.Error()}
-		s.tell(due, time.Now(), ack)
+		s.tell(due, time.Now(), ack, unsent)
 		s.books.miss(1)
 		return ack
 	}
@@ -93,7 +95,7 @@ func (s *stream) put(ctx context.Context, sess probes.Session, due time.Time) pr
 	})
 	back := time.Now()
 	s.book(seq, due, back, &ack)
-	s.tell(due, back, ack)
+	s.tell(due, back, ack, lateness(late))
 	return ack
 }
 
@@ -121,12 +123,26 @@ func (s *stream) takerName(a probes.Ack) string {
 	return ""
 }
 
+// unsent is in the Data of a write that the client gave up by itself.
+var unsent = json.RawMessage(`{"unsent":true}`)
+
+// leastLate is from when on it is told that a write was sent late by the runner.
+const leastLate = time.Millisecond
+
+// lateness is in the Data of a write that was sent late.
+func lateness(late time.Duration) json.RawMessage {
+	if late < leastLate {
+		return nil
+	}
+	return append(strconv.AppendFloat([]byte(`{"late_ms":`), timeline.MS(late), 'f', 3, 64), '}')
+}
+
 // tell emits an outcome and counts it.
-func (s *stream) tell(due, back time.Time, ack probes.Ack) {
+func (s *stream) tell(due, back time.Time, ack probes.Ack, data json.RawMessage) {
 	c := classOf(ack.Class)
 	s.line.Add(due, back, timeline.Event{
 		Kind: timeline.Write, By: s.name, Value: c.String(),
-		Node: ack.Node, Epoch: ack.Epoch, Evidence: ack.Reply,
+		Node: ack.Node, Epoch: ack.Epoch, Evidence: ack.Reply, Data: data,
 	})
 	if s.kind.client() {
 		s.w.buckets.done(due, back, c)
@@ -135,7 +151,7 @@ func (s *stream) tell(due, back time.Time, ack probes.Ack) {
 }
 
 // due says that a write is intended for t; each is followed by one put, refuse
-// or unsent with the same t.
+// or giveUp with the same t.
 func (s *stream) due(t time.Time) {
 	if s.kind.client() {
 		s.w.buckets.due(t)
@@ -144,15 +160,17 @@ func (s *stream) due(t time.Time) {
 
 // refuse books a write of which no byte left, because there was no connection
 // for it. It needs no id: nothing was tried under one.
-func (s *stream) refuse(due, back time.Time, ack probes.Ack) {
+func (s *stream) refuse(due, back time.Time, ack probes.Ack, late time.Duration) {
 	s.books.miss(1)
 	ack.Class = probes.Failed
-	s.tell(due, back, ack)
+	s.tell(due, back, ack, lateness(late))
 }
 
-// unsent is refuse for a write that was given up by the client itself.
-func (s *stream) unsent(due, back time.Time, why string) {
-	s.refuse(due, back, probes.Ack{Reply: probes.ReplyNotSent + why})
+// giveUp is refuse for a write that was given up by the client itself: that it did
+// not come about says nothing of the system.
+func (s *stream) giveUp(due, back time.Time, why string) {
+	s.books.miss(1)
+	s.tell(due, back, probes.Ack{Class: probes.Failed, Reply: probes.ReplyNotSent + why}, unsent)
 }
 
 // reached moves the frontier: every write due before t was begun.
