@@ -35,9 +35,10 @@ func (j *judge) newAcks() []ack {
 
 func (j *judge) newAck(by string) (ack, bool) {
 	var first *timeline.Event
+	var row run
 	for _, r := range j.writes(by) {
 		if success(r.value()) && j.isNew(r.first) && r.first.At.Hi >= j.since() && (first == nil || r.first.At.Hi < first.At.Hi) {
-			first = &r.first
+			first, row = &r.first, r
 		}
 	}
 	if first == nil {
@@ -61,8 +62,11 @@ func (j *judge) newAck(by string) (ack, bool) {
 		a.events = append(a.events, before.I)
 	}
 	a.refused = a.at.Lo
-	// One that waited far longer than usual was not served until its answer.
-	if usual := j.usualLatency(by); first.At.Width() > usual.limit {
+	// One that waited far longer than usual was not served until its answer, nor was
+	// any other before the first answer of its run.
+	if usual := j.usualLatency(by); slices.ContainsFunc(row.events(), func(e timeline.Event) bool {
+		return e.At.Lo <= first.At.Lo && j.waited(e, usual)
+	}) {
 		a.at.Lo = max(a.at.Lo, first.At.Hi-usual.most)
 	}
 	a.at.Lo = min(a.at.Lo, a.at.Hi)

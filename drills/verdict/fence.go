@@ -74,7 +74,7 @@ func (j *judge) fencedAfter(l *lineage, a timeline.Event) timeline.Interval {
 	if streams == 0 {
 		at.Hi = max(at.Hi, j.end)
 	}
-	return at
+	return j.wide(instant{at: at, ok: true}).at
 }
 
 // refusedAfter is when a stream had its first attempt after t that was not

@@ -87,7 +87,7 @@ func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cov
 				continue
 			}
 			x.inv = max(x.inv, x.ret-usual.most)
-			if e.At.Width() > usual.limit {
+			if j.waited(e, usual) {
 				x.sent = x.inv
 				still := max(e.At.Lo, r.first.At.Hi-usual.most) // nothing of the run had come back then
 				failed = append(failed, op{inv: e.At.Lo, ret: still, away: min(e.At.Lo+late(e), still), waited: true, e: e},
@@ -108,6 +108,19 @@ func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cov
 	slices.SortFunc(served, byInv)
 	slices.SortFunc(failed, byInv)
 	return served, failed, covers
+}
+
+// waited says whether a success took so much longer than usual that it waited for
+// the system. What the runner itself was late by, or held up meanwhile, is not the
+// system's, nor is what it took to work off afterwards what had come due: up to as
+// long as it had been held up.
+func (j *judge) waited(e timeline.Event, usual latencies) bool {
+	at := timeline.Interval{Lo: e.At.Lo + late(e), Hi: e.At.Hi}
+	took := at.Width()
+	for _, s := range j.kinds[timeline.Stall] {
+		took -= overlap(timeline.Interval{Lo: s.At.Lo, Hi: s.At.Hi + max(catchUp, s.At.Width())}, at)
+	}
+	return took > usual.limit
 }
 
 // latencies are what successes of a stream usually take: hardly any more than
