@@ -26,6 +26,8 @@ type op struct {
 	served   bool
 	waited   bool // it stands for a request that was answered, but only after waiting
 	e        timeline.Event
+	row      int           // which run of the stream it is of
+	gap      time.Duration // the longest between two of that run
 }
 
 // A cover is a time in which successes came so densely that service was away
@@ -56,7 +58,7 @@ func (j *judge) view(by string) clientView {
 	v := clientView{by: by, class: clientClass(by)}
 	served, failed, covers := j.ops(by, &v)
 	for _, group := range groups(failed, served, covers) {
-		o := j.outageOf(group, served)
+		o := j.outageOf(group, served, covers)
 		onlyWaited := !slices.ContainsFunc(group.ops, func(x op) bool { return !x.waited })
 		switch {
 		case o.span.Hi < j.from.at.Lo:
@@ -77,10 +79,10 @@ func (j *judge) view(by string) clientView {
 // it was sent and not until answers began to come, and a success at its answer.
 func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cover) {
 	usual := j.usualLatency(by)
-	for _, r := range j.writes(by) {
+	for i, r := range j.writes(by) {
 		ok := success(r.value())
 		for _, e := range r.events() {
-			x := op{inv: e.At.Lo, ret: e.At.Hi, sent: e.At.Lo, served: ok, e: e}
+			x := op{inv: e.At.Lo, ret: e.At.Hi, sent: e.At.Lo, served: ok, e: e, row: i, gap: r.gap}
 			if !ok {
 				x.away = e.At.Lo + late(e)
 				failed = append(failed, x)
@@ -177,13 +179,15 @@ type step struct{ from, to time.Duration }
 // of dense success are no group: see isolated.
 func groups(failed, served []op, covers []cover) []group {
 	var out []group
+	var amid op // the last failure that was covered
 	for _, f := range failed {
 		if covered(f.inv, covers) != nil {
+			amid = f
 			continue
 		}
 		n := len(out)
 		if n == 0 || separated(out[n-1].ops[0].inv, f.inv, served) {
-			out = append(out, group{ops: []op{f}})
+			out = append(out, begin(amid, f, served))
 			continue
 		}
 		out[n-1].add(f, served, covers)
@@ -191,18 +195,51 @@ func groups(failed, served []op, covers []cover) []group {
 	return out
 }
 
+// begin makes a group of f. Where an earlier failure of its run was amid successes
+// (at the beginning of an outage some requests overtake others), the group begins
+// with the next one after these, which came within the gap of the run.
+func begin(amid, f op, served []op) group {
+	if amid.e.Kind != "" && amid.row == f.row && !f.waited {
+		if from := lastServed(amid.inv, f.inv, served) + f.gap; from < f.inv {
+			first := f
+			first.inv, first.ret, first.away = from, from, from
+			return group{ops: []op{first, f}, steps: []step{{from, f.inv}}}
+		}
+	}
+	return group{ops: []op{f}}
+}
+
 // add adds a failure, and the step to it from the one before. A row of steps begins
-// when its first request was really sent.
+// when its first request was really sent. Where requests that were served were sent in
+// between, it begins after them, as in begin.
 func (g *group) add(f op, served []op, covers []cover) {
 	last := g.ops[len(g.ops)-1]
 	from := last.inv
 	if n := len(g.steps); n == 0 || g.steps[n-1].to != last.inv {
 		from = last.away
 	}
-	if !maybeServed(last.inv, f.inv, served, covers) && from < f.inv {
+	if maybeServed(last.inv, f.inv, served, covers) {
+		from = f.inv
+		if f.row == last.row && f.gap > 0 && !f.waited && !last.waited {
+			from = lastServed(last.inv, f.inv, served) + f.gap
+		}
+	}
+	if from < f.inv {
 		g.steps = append(g.steps, step{from, f.inv})
 	}
 	g.ops = append(g.ops, f)
+}
+
+// lastServed is when the last of the successes that were sent between two failures
+// came back.
+func lastServed(a, b time.Duration, served []op) time.Duration {
+	last := a
+	for _, s := range served {
+		if s.inv > a && s.inv < b {
+			last = max(last, s.ret)
+		}
+	}
+	return last
 }
 
 func covered(t time.Duration, covers []cover) *cover {
@@ -239,7 +276,7 @@ func maybeServed(a, b time.Duration, served []op, covers []cover) bool {
 // outageOf bounds one outage by the rules of "Metrics": at most from the sending
 // of the last success before to the return of the first after; at least from the
 // first request that was not served to the last.
-func (j *judge) outageOf(g group, served []op) outage {
+func (j *judge) outageOf(g group, served []op, covers []cover) outage {
 	first, last := g.ops[0], g.ops[len(g.ops)-1]
 	o := outage{events: of(first.e, last.e)}
 	o.span = timeline.Interval{Lo: min(0, first.inv), Hi: max(j.end, last.inv)}
@@ -248,6 +285,11 @@ func (j *judge) outageOf(g group, served []op) outage {
 		before := served[after-1]
 		o.span.Lo = min(before.sent, first.inv)
 		o.events = append(o.events, before.e.I)
+	}
+	for _, c := range covers { // of a row of successes only the ends are known, and how dense it was
+		if c.lo < first.inv {
+			o.span.Lo = min(first.inv, max(o.span.Lo, min(c.hi, first.inv)-c.gap))
+		}
 	}
 	for i := range served[after:] {
 		s := &served[after+i]
