@@ -79,7 +79,8 @@ func (j *judge) fencedAfter(l *lineage, a timeline.Event) timeline.Interval {
 
 // refusedAfter is when a stream had its first attempt after t that was not
 // acknowledged on the lineage; its connection's end counts as one. An attempt
-// that hung was not served from when it was sent.
+// that hung was not served from when it was sent. Of a run only the ends are known,
+// but no time in it was longer than its gap without an attempt that came back.
 func (j *judge) refusedAfter(by string, l *lineage, t time.Duration) time.Duration {
 	last := t
 	for _, r := range j.writes(by) {
@@ -96,6 +97,9 @@ func (j *judge) refusedAfter(by string, l *lineage, t time.Duration) time.Durati
 			if e.At.Lo >= last && !unsent(e) {
 				best = min(best, e.At.Hi, e.At.Lo+late(e)+timeline.Pause)
 			}
+		}
+		if r.earliest.At.Lo <= last && last+r.gap <= r.latest.At.Lo && r.gap > 0 {
+			best = min(best, last+r.gap)
 		}
 	}
 	for _, e := range j.kinds[timeline.SessionEnd] {
