@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +23,10 @@ func (f *facts) names(k timeline.Kind) []string {
 }
 
 // A span of a state: it lasted at least sure (empty if Hi < Lo), and at most wide.
+// gap is the longest time between two looks at it.
 type lasted struct {
 	sure, wide timeline.Interval
+	gap        time.Duration
 	events     []int
 }
 
@@ -37,6 +40,7 @@ func spans(segs []segment, value string) []lasted {
 		x := lasted{
 			sure:   timeline.Interval{Lo: s.first.At.Hi, Hi: s.last.At.Lo},
 			wide:   timeline.Interval{Lo: began(segs, i).Lo, Hi: s.last.At.Hi},
+			gap:    s.gap,
 			events: of(s.first, s.last),
 		}
 		if i+1 < len(segs) {
@@ -97,26 +101,45 @@ func (j *judge) outageSpans() []lasted {
 	}
 	var out []lasted
 	for _, o := range worst.outages {
-		slack := (o.took.Hi - o.took.Lo) / 2
-		out = append(out, lasted{
-			sure: timeline.Interval{Lo: o.span.Lo + slack, Hi: o.span.Hi - slack}, wide: o.span, events: o.events,
-		})
+		out = append(out, lasted{sure: o.sure, wide: o.span, events: o.events})
 	}
 	return out
 }
 
-// serving are the times in which a stream was served by the node.
+// serving are the times in which a stream was served by the node: perhaps as soon
+// as it had sent what was not.
 func (j *judge) serving(by, node string) []lasted {
 	var out []lasted
+	served := func(r run) bool { return success(r.value()) && nodeOf(r.first) == node }
 	for _, r := range j.writes(by) {
-		if !success(r.value()) || nodeOf(r.first) != node {
+		if !served(r) {
 			continue
 		}
-		at := timeline.Interval{Lo: r.first.At.Lo, Hi: max(r.first.At.Hi, r.latest.At.Hi)}
+		at := timeline.Interval{Lo: j.lastOther(by, served, r.first.At.Lo), Hi: max(r.first.At.Hi, r.latest.At.Hi)}
 		out = append(out, lasted{sure: timeline.Interval{Lo: r.first.At.Hi, Hi: r.latest.At.Lo}, wide: at, events: of(r.first, r.latest)})
 	}
 	slices.SortFunc(out, func(a, b lasted) int { return cmp.Compare(a.wide.Lo, b.wide.Lo) })
 	return out
+}
+
+// lastOther is when a stream last sent, before it sent at t, what did not become a
+// result of that kind; t if there was nothing since the last that did.
+func (j *judge) lastOther(by string, kind func(run) bool, t time.Duration) time.Duration {
+	last, own := time.Duration(math.MinInt64), time.Duration(math.MinInt64)
+	for _, r := range j.writes(by) {
+		for _, e := range r.events() {
+			switch {
+			case e.At.Lo < t && kind(r):
+				own = max(own, e.At.Lo)
+			case e.At.Lo <= t && !kind(r):
+				last = max(last, e.At.Lo)
+			}
+		}
+	}
+	if last == math.MinInt64 || own > last {
+		return t
+	}
+	return last
 }
 
 // servedBy are the times after the fault in which clients were served by the
@@ -164,12 +187,26 @@ func common(a, b []lasted) sum {
 				continue
 			}
 			s.took.Hi += wide
-			s.took.Lo += overlap(x.sure, y.sure)
+			s.took.Lo += surely(x, y.sure)
 			s.events = append(s.events, x.events...)
 			s.events = append(s.events, y.events...)
 		}
 	}
 	return s
+}
+
+// surely is how long a state was seen to last within at: from the first look that
+// certainly fell into it to the last. What was between two looks on either side of
+// an end of at, nobody saw.
+func surely(x lasted, at timeline.Interval) time.Duration {
+	seen := x.sure
+	if at.Lo > seen.Lo {
+		seen.Lo = at.Lo + x.gap
+	}
+	if at.Hi < seen.Hi {
+		seen.Hi = at.Hi - x.gap
+	}
+	return max(0, seen.Width())
 }
 
 func longest(sums []sum) *Metric {

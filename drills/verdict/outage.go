@@ -47,6 +47,7 @@ type clientView struct {
 type outage struct {
 	took     timeline.Interval // how long
 	span     timeline.Interval // from the last success before to the first after
+	sure     timeline.Interval // in the midst of it: for took.Lo
 	events   []int
 	censored bool
 	why      string // it was censored
@@ -312,6 +313,8 @@ func (j *judge) outageOf(g group, served []op, covers []cover) outage {
 	}
 	o.took = timeline.Interval{Lo: min(proven(g.steps, until), o.span.Width()), Hi: o.span.Width()}
 	j.widen(&o, first.away, last.inv)
+	slack := (last.inv - first.away - o.took.Lo) / 2
+	o.sure = timeline.Interval{Lo: first.away + slack, Hi: last.inv - slack}
 	return o
 }
 
