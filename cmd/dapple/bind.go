@@ -18,11 +18,8 @@ import (
 	"github.com/dapple-drills/dapple/drills/history"
 	"github.com/dapple-drills/dapple/injectors/agent"
 	"github.com/dapple-drills/dapple/probes"
-	"github.com/dapple-drills/dapple/probes/health"
+	allprobes "github.com/dapple-drills/dapple/probes/all"
 	"github.com/dapple-drills/dapple/probes/ledger"
-	"github.com/dapple-drills/dapple/probes/members"
-	"github.com/dapple-drills/dapple/probes/roles"
-	"github.com/dapple-drills/dapple/probes/stall"
 	"github.com/dapple-drills/dapple/scenarios"
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/docker"
@@ -241,37 +238,11 @@ func (b *bound) settings() map[string]string {
 	return all
 }
 
-func (b *bound) probes() error {
+func (b *bound) probes() (err error) {
 	p := b.plan
-	p.Probes = []probes.Probe{stall.New()}
-	if p.Untold()[probes.UntoldRoles] == "" {
-		p.Probes = append(p.Probes, roles.New(p.System, p.Nodes))
-	}
-	if m, ok := p.System.(probes.Membership); ok {
-		var names []string
-		for _, n := range p.Nodes {
-			names = append(names, n.Name())
-		}
-		p.Probes = append(p.Probes, members.New(m, names))
-	}
-	return b.health()
-}
-
-// health is the check of the system file, or else the one that the system knows.
-func (b *bound) health() error {
-	p := b.plan
-	template := healthOf(p.Target.Health)
-	if c, ok := p.System.(probes.HealthChecker); ok && template == "" && p.Untold()["false_green"] == "" {
-		p.Probes = append(p.Probes, health.Of(c, p.Nodes))
-	}
-	if template == "" {
-		return nil
-	}
-	h, err := health.New(template, p.Nodes)
-	if err != nil {
+	if p.Probes, err = allprobes.Probes(p.System, p.Nodes, healthOf(p.Target.Health)); err != nil {
 		return usage(fmt.Errorf("health: %w", err))
 	}
-	p.Probes = append(p.Probes, h)
 	return nil
 }
 

@@ -41,7 +41,7 @@ func Layers() []Layer {
 		{"probes", []string{"targets", "drills/timeline"}, "a probe must not know what is injected"},
 		{"probes/...", []string{"probes", "targets", "drills/timeline"}, "a probe must not know what is injected"},
 		{"probes/patroni", []string{"probes", "probes/etcd", "probes/postgres", "targets", "drills/timeline"}, "Patroni is PostgreSQL and a leader key in etcd"},
-		{"probes/all", []string{"probes", "probes/*"}, "the catalogue"},
+		{"probes/all", []string{"probes", "probes/*", "targets"}, "the catalogue"},
 		{"probes/systemtest", []string{"probes", "probes/ledger", "targets", "drills/timeline", "internal/..."}, "the laws that every system passes"},
 		{"probes/postgres/postgrestest", []string{"probes", "probes/postgres", "targets", "internal/..."}, "a real server for tests"},
 
@@ -52,6 +52,7 @@ func Layers() []Layer {
 		{"drills/journal", []string{"injectors", "targets", "internal/durable"}, "a fault on disk is the fault and its node as data"},
 		{"drills/verdict", []string{"drills/timeline", "scenarios", "internal/stats"}, "pure: see Pure"},
 		{"drills", []string{"targets", "injectors", "injectors/agent", "probes", "scenarios", "drills/...", "internal/..."}, "the engine has no favourites: no concrete injector, probe or target, no reports"},
+		{"drills/selftest", []string{"drills", "drills/timeline", "drills/verdict", "injectors", "injectors/agent", "probes", "probes/all", "probes/health", "probes/ledger", "probes/members", "probes/stall", "scenarios", "targets", "internal/..."}, "it puts the whole pipeline together as cmd does, on a system of its own"},
 		{"drills/*", []string{"targets", "injectors", "injectors/agent", "probes", "scenarios", "drills/...", "internal/..."}, below},
 
 		{"drills/drilltest", []string{"drills", "drills/journal", "drills/timeline", "drills/verdict", "injectors/agent", "reports", "scenarios"}, "it runs the program, and reads what it left"},
