@@ -88,7 +88,7 @@ func (p *Plan) aim(ctx context.Context, s Step) (injectors.Aim, map[string]probe
 		return injectors.Aim{}, claims, fmt.Errorf("%s: inject %s would touch %d nodes (%s), more than blast_radius.nodes: %d",
 			s.Pos, s.Inject, len(on), names(on), limit)
 	}
-	aim := injectors.Aim{On: on, Drill: p.Run, Commands: p.Commands, Processes: map[string][]string{
+	aim := injectors.Aim{On: on, Drill: p.Run, Commands: p.Commands, HostClock: p.HostClock, Processes: map[string][]string{
 		"server": p.Kind.Processes.Server, "manager": p.Kind.Processes.Manager,
 	}}
 	for _, n := range p.Nodes {

@@ -43,6 +43,8 @@ type Plan struct {
 
 	// Commands allows commands that the scenario or the system file names to be run.
 	Commands bool
+	// HostClock allows the clock of a whole machine to be set wrong.
+	HostClock bool
 
 	Objectives scenarios.Objectives
 	Phase      scenarios.Phase

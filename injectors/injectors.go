@@ -50,6 +50,9 @@ type Aim struct {
 	// Commands says that commands which a file of the operator's names may be run:
 	// only he can say so (--allow-commands).
 	Commands bool
+	// HostClock says that the clock of a whole machine may be set wrong: likewise
+	// (--allow-host-clock).
+	HostClock bool
 }
 
 // An Injector makes one kind of fault, and takes it back.

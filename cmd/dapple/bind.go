@@ -85,7 +85,7 @@ func (b *bound) bind(ctx context.Context, f drillFlags, files drillFiles) error 
 		Nodes:      nodes,
 		Objectives: scenarios.Tighten(system.Objectives, files.scenario.Objectives),
 		Phase:      scenarios.Phase(f.phase), Seed: f.seed, Operator: operator(), Version: buildVersion(),
-		Commands: f.commands, FreshPeriod: cmp.Or(files.scenario.Workload.Fresh.D(), ledger.DefaultFreshPeriod), Log: log,
+		Commands: f.commands, HostClock: f.clock, FreshPeriod: cmp.Or(files.scenario.Workload.Fresh.D(), ledger.DefaultFreshPeriod), Log: log,
 	}
 	b.plan = p
 	if p.Seed == 0 {

@@ -32,6 +32,7 @@ type drillFlags struct {
 	formats  []string
 	seed     int64
 	commands bool // commands that the files name may be run
+	clock    bool // the clock of a whole machine may be set wrong
 	asJSON   bool
 	shard    string // i/n
 	failOn   failOn
@@ -80,6 +81,7 @@ func addDrillFlags(c *cobra.Command, f *drillFlags) {
 	c.Flags().IntVar(&f.trials, "trials", 0, "how many trials (default: the scenario's)")
 	c.Flags().StringVar(&f.phase, "phase", "", "where in the system's heartbeat cycle the fault lands: random, worst or best")
 	c.Flags().BoolVar(&f.commands, "allow-commands", false, "run commands that the scenario or the system file names; the file must be your own")
+	c.Flags().BoolVar(&f.clock, "allow-host-clock", false, "set the clock of a whole machine wrong, if the scenario says so: it is wrong for everybody on it")
 	c.Flags().Int64Var(&f.seed, "seed", 0, "reproduces what is chosen at random (default: a new one, kept in the record)")
 }
 

@@ -22,6 +22,7 @@ type planWire struct {
 	Peers     []targets.Spec      `json:"peers,omitempty"`
 	Processes map[string][]string `json:"processes,omitempty"`
 	Drill     string              `json:"drill,omitempty"`
+	HostClock bool                `json:"host_clock,omitempty"`
 }
 
 type sweepWire struct {
@@ -62,7 +63,7 @@ func (r Remote) Plan(ctx context.Context, aim injectors.Aim) ([]injectors.Fault,
 		return nil, fmt.Errorf("%s: %w", r.Kind, err)
 	}
 	a, err := r.Client.call(ctx, request{Op: opPlan, Plan: &planWire{
-		Kind: r.Kind, Params: r.Params, On: on, Peers: peers, Processes: aim.Processes, Drill: aim.Drill,
+		Kind: r.Kind, Params: r.Params, On: on, Peers: peers, Processes: aim.Processes, Drill: aim.Drill, HostClock: aim.HostClock,
 	}})
 	return a.Faults, err
 }
@@ -97,7 +98,7 @@ func (c Config) plan(ctx context.Context, p *planWire) ([]injectors.Fault, error
 	if err != nil {
 		return nil, err
 	}
-	aim := injectors.Aim{Processes: p.Processes, Drill: p.Drill}
+	aim := injectors.Aim{Processes: p.Processes, Drill: p.Drill, HostClock: p.HostClock}
 	if aim.On, err = c.openAll(ctx, p.On); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,9 @@
 // is over), layers 3 and 4 as every fault. The clock of a machine rests on 3 and 4
 // alone.
 //
+// Of a machine, the clock is set by one step and read back against CLOCK_BOOTTIME,
+// which nobody sets; whoever keeps the clock right is stopped meanwhile.
+//
 // The package does not change CLOCK_MONOTONIC, system calls that a program makes by
 // itself, or the kernel's timers.
 package clockskew
@@ -34,8 +37,8 @@ const kind = "clockskew"
 func Kind() injectors.Kind {
 	return injectors.Kind{
 		Name:    kind,
-		Summary: "the clock of a node's processes is wrong: ahead, behind, too fast, too slow, or jumping",
-		Layers:  "2 deadline in the payload, 3 guard, 4 journal",
+		Summary: "the clock of a node's processes, or of its machine, is wrong: ahead, behind, too fast, too slow, or jumping",
+		Layers:  "2 deadline in the payload (not of: host), 3 guard, 4 journal",
 		Params:  &Params{},
 		New: func(decode func(into any) error) (injectors.Injector, error) {
 			var p Params
@@ -45,7 +48,7 @@ func Kind() injectors.Kind {
 			if err := p.check(); err != nil {
 				return nil, err
 			}
-			return injectors.Of(kind, newSkewer(p, kernelGround{})), nil
+			return injectors.Of(kind, newEither(p)), nil
 		},
 		Excludes: func(other string) string {
 			if other == kind {
@@ -53,7 +56,7 @@ func Kind() injectors.Kind {
 			}
 			return ""
 		},
-		Reopen: func() injectors.Injector { return injectors.Of(kind, newSkewer(Params{}, kernelGround{})) },
+		Reopen: func() injectors.Injector { return injectors.Of(kind, newEither(Params{})) },
 	}
 }
 
@@ -65,6 +68,8 @@ type state struct {
 	// Procs are those that there were when it was planned. All that the node has
 	// are skewed; these are looked for also if the node has lost them.
 	Procs []procs.Ref `json:"procs"`
+	// Machine is not nil if it is the clock of the node's machine that is wrong.
+	Machine *machineState `json:"machine,omitempty"`
 }
 
 // skew is the fault as the code of a process has it, as if it began at t0.

@@ -14,23 +14,26 @@ type Params struct {
 	Offset Offset `yaml:"offset" json:"offset,omitempty" jsonschema:"description=How far the clock is ahead (+60s) or behind (-60s)."`
 	Drift  Drift  `yaml:"drift" json:"drift,omitempty" jsonschema:"description=How much faster (200ppm) or slower (-200ppm) the clock goes\\, in parts per million: 1000000 is twice as fast."`
 	Strobe Span   `yaml:"strobe" json:"strobe,omitempty" jsonschema:"description=The clock is wrong by 'offset' for that long\\, then right for that long\\, and so on."`
-	Of     Of     `yaml:"of" json:"of,omitempty" jsonschema:"default=processes,enum=processes,description=processes: what the processes of the node believe."`
+	Of     Of     `yaml:"of" json:"of,omitempty" jsonschema:"default=processes,enum=processes,enum=host,description=processes: what the processes of the node believe. host: the clock of the whole machine on which the node runs; only with --allow-host-clock."`
 }
 
 // Of says whose clock it is.
 type Of string
 
-// Processes are those of the node.
-const Processes Of = "processes"
+// What may be wrong.
+const (
+	Processes Of = "processes" // what those of the node believe
+	Host      Of = "host"      // the clock of the machine
+)
 
 // UnmarshalText reads whose clock it is.
 func (o *Of) UnmarshalText(text []byte) error {
 	switch Of(text) {
-	case Processes:
-		*o = Processes
+	case Processes, Host:
+		*o = Of(text)
 		return nil
 	}
-	return fmt.Errorf("there is no clock of %q: use processes (those of the node)", text)
+	return fmt.Errorf("there is no clock of %q: use processes (those of the node) or host (its machine's)", text)
 }
 
 const (
@@ -135,6 +138,8 @@ func (p Params) check() error {
 		return errors.New("it says neither offset (such as +60s) nor drift (such as 200ppm): the clock would be right")
 	case p.Strobe != 0 && p.Offset == 0:
 		return errors.New("strobe needs an offset, which comes and goes")
+	case p.Of == Host:
+		return p.checkMachine()
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func (c Case) plan(t *testing.T, n targets.Node) injectors.Fault {
 }
 
 func (c Case) aim(n targets.Node) injectors.Aim {
-	return injectors.Aim{On: []targets.Node{n}, Peers: c.Peers, Processes: c.Processes, Commands: true}
+	return injectors.Aim{On: []targets.Node{n}, Peers: c.Peers, Processes: c.Processes, Commands: true, HostClock: true}
 }
 
 // reload is what a process that starts after a crash has.
