@@ -8,6 +8,7 @@ import (
 	"github.com/dapple-drills/dapple/injectors/command"
 	"github.com/dapple-drills/dapple/injectors/diskfill"
 	"github.com/dapple-drills/dapple/injectors/diskslow"
+	"github.com/dapple-drills/dapple/injectors/dns"
 	"github.com/dapple-drills/dapple/injectors/kill"
 	"github.com/dapple-drills/dapple/injectors/netem"
 	"github.com/dapple-drills/dapple/injectors/noop"
@@ -24,6 +25,7 @@ func Kinds() []injectors.Kind {
 		command.Kind(),
 		diskfill.Kind(),
 		diskslow.Kind(),
+		dns.Kind(),
 		kill.Kind(),
 		netem.Kind(),
 		noop.Kind(),

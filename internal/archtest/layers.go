@@ -31,6 +31,7 @@ func Layers() []Layer {
 		{"injectors/*", []string{"injectors", "targets", "internal/cgroups", "internal/inside", "internal/kernel", "internal/mounts", "internal/procs", "internal/volumes"}, "never another injector"},
 		{"injectors/command", []string{"injectors", "targets", "internal/kernel", "internal/trust"}, "what is run must be the operator's own"},
 		{"injectors/partition", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers", "internal/sock"}, "a cut is a table in the kernel"},
+		{"injectors/dns", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers", "internal/volumes"}, "so is what leads questions elsewhere; whom a node asks is in a file of its own"},
 		{"injectors/netem", []string{"injectors", "targets", "internal/kernel", "internal/nft", "internal/peers", "internal/tc"}, "so is what holds packets back"},
 		{"injectors/clockskew", []string{"injectors", "targets", "internal/kernel", "internal/procs", "internal/vdso"}, "a wrong clock is code in a process"},
 		{"injectors/agent", []string{"injectors", "targets", "drills/journal", "injectors/agent/traces", "internal/..."}, "runs where the nodes are"},

@@ -43,6 +43,7 @@ func Owners() []Owner {
 		{"google.golang.org/grpc", []string{"probes/etcd", "probes/patroni", "targets/testcluster/embedded"}},
 		{"github.com/HdrHistogram/hdrhistogram-go", []string{"probes/ledger"}},
 		{"github.com/dustin/go-humanize", []string{"injectors/diskfill", "injectors/diskslow", "injectors/pressure"}},
+		{"github.com/miekg/dns", []string{"injectors/dns"}},
 		{"github.com/gofrs/flock", []string{"drills/journal", clusters}},
 		{"go.etcd.io/bbolt", []string{"drills/history"}},
 		{"modernc.org/sqlite", []string{"drills/history"}},

@@ -21,6 +21,7 @@ func List() []Mechanism {
 		{"nf_tables: a table that dies with its holder, with a deadline", "partition, netem", func(context.Context) error { return nft.Try().Cut }},
 		{"nf_tables: silent drops of what leaves", "partition of other machines", func(context.Context) error { return nft.Try().Leaving }},
 		{"nf_tables: refusals", "partition with action reject", func(context.Context) error { return nft.Try().Reject }},
+		{"nf_tables: packets that go elsewhere, and answers as if from there", "dns", func(context.Context) error { return nft.TryRewrite() }},
 		{"qdisc netem", "netem by the kernel", queue("netem")},
 		{"qdisc tbf", "netem with rate", queue("tbf")},
 		{"qdisc htb", "netem with rate", queue("htb")},

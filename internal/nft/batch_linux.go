@@ -52,6 +52,9 @@ type Hook struct {
 	Number   uint32
 	Priority int32
 	Devices  []string // of family netdev
+	// Rerouting has a packet find its way anew whose addresses a rule changed. It is
+	// for what the node itself sends, and for IP only.
+	Rerouting bool
 }
 
 // Arriving sees what arrives, before connection tracking (priority raw -300) and
@@ -62,6 +65,13 @@ func Arriving() Hook { return Hook{Number: unix.NF_INET_PRE_ROUTING, Priority: -
 // Sending sees what the node itself sends. A drop here is told to the sender as
 // EPERM.
 func Sending() Hook { return Hook{Number: unix.NF_INET_LOCAL_OUT, Priority: -400} }
+
+// Rerouting sees what the node itself sends, before Sending, connection tracking and
+// every rule that a firewall usually has; a packet whose addresses are changed there
+// goes where they say.
+func Rerouting() Hook {
+	return Hook{Number: unix.NF_INET_LOCAL_OUT, Priority: -410, Rerouting: true}
+}
 
 // Leaving sees what leaves through the devices. A drop here is silent, as one in
 // the network is. It takes Linux 5.16 with CONFIG_NETFILTER_EGRESS.
@@ -171,7 +181,11 @@ func (b *Batch) AddChain(t Table, name string, hook *Hook) {
 			}
 			at = append(at, nest(hookDevices, devices...))
 		}
-		attrs = append(attrs, nest(unix.NFTA_CHAIN_HOOK, at...), text(unix.NFTA_CHAIN_TYPE, "filter"),
+		kind := "filter"
+		if hook.Rerouting {
+			kind = "route"
+		}
+		attrs = append(attrs, nest(unix.NFTA_CHAIN_HOOK, at...), text(unix.NFTA_CHAIN_TYPE, kind),
 			num32(unix.NFTA_CHAIN_POLICY, uint32(accept)))
 	}
 	b.add("making chain "+name, unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE|unix.NLM_F_EXCL, t, attrs...)

@@ -154,3 +154,23 @@ func TestElementsAreListedWithTheirTimeAndGoWhenItIsOver(t *testing.T) {
 		t.Errorf("renewing what is over: %v, want ENOENT", err)
 	}
 }
+
+func TestChainsThatMeetPacketsAreListedWithTheirPlaceAndWhatTheyDoByDefault(t *testing.T) {
+	path := namespace(t)
+	c := dial(t, path)
+	table, h, b := nft.Table{Family: nft.Inet, Name: "one"}, nft.Rerouting(), &nft.Batch{}
+	b.AddTable(table)
+	b.AddChain(table, "send", &h)
+	b.AddChain(table, "no-base", nil)
+	if err := c.Commit(b); err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Chains()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []nft.ChainSeen{{Table: table, Name: "send", Hook: unix.NF_INET_LOCAL_OUT, Priority: -410}}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}

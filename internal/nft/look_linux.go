@@ -175,3 +175,53 @@ func comment(b []byte) string {
 	}
 	return ""
 }
+
+// A ChainSeen is a chain that meets packets by itself, as the kernel lists it.
+type ChainSeen struct {
+	Table    Table
+	Name     string
+	Hook     uint32 // unix.NF_INET_*, or of family netdev unix.NF_NETDEV_*
+	Priority int32
+	Drops    bool // what no rule of it decides on
+}
+
+// Chains lists the base chains of all tables of the namespace.
+func (c *Conn) Chains() ([]ChainSeen, error) {
+	var list []ChainSeen
+	m := encode("chains", tableKind(unix.NFT_MSG_GETCHAIN), unix.NLM_F_DUMP, unix.AF_UNSPEC)
+	err := c.dump(m, func(family byte, attrs []byte) error {
+		s, base, err := parseChain(attrs)
+		s.Table.Family = Family(family)
+		if base {
+			list = append(list, s)
+		}
+		return err
+	})
+	return list, err
+}
+
+func parseChain(attrs []byte) (s ChainSeen, base bool, err error) {
+	err = eachAttr(attrs, func(kind uint16, v []byte) error {
+		switch kind {
+		case unix.NFTA_CHAIN_TABLE:
+			s.Table.Name = str(v)
+		case unix.NFTA_CHAIN_NAME:
+			s.Name = str(v)
+		case unix.NFTA_CHAIN_POLICY:
+			s.Drops = value(v) == uint64(drop)
+		case unix.NFTA_CHAIN_HOOK:
+			base = true
+			return eachAttr(v, func(kind uint16, v []byte) error {
+				switch kind {
+				case unix.NFTA_HOOK_HOOKNUM:
+					s.Hook = uint32(value(v))
+				case unix.NFTA_HOOK_PRIORITY:
+					s.Priority = int32(uint32(value(v)))
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+	return s, base, err
+}

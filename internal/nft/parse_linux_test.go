@@ -103,6 +103,7 @@ func FuzzAnswers(f *testing.F) {
 			}
 			_, _, _ = parseRule(body)
 			_, _ = parseTable(body)
+			_, _, _ = parseChain(body)
 			_ = comment(body)
 			return nil
 		})

@@ -15,3 +15,10 @@ func TestWhatTheKernelCanDoIsTriedInANamespaceOfItsOwn(t *testing.T) {
 		t.Error(f.Cut)
 	}
 }
+
+func TestAPacketGoesElsewhereAndItsAnswerComesAsIfFromWhereItWasSent(t *testing.T) {
+	testenv.NeedRoot(t)
+	if err := nft.TryRewrite(); err != nil {
+		t.Error(err)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -17,18 +19,27 @@ import (
 // Enter opens the path inside the node. The error wraps targets.ErrGone if the
 // node does not run. The caller closes the volume.
 func Enter(ctx context.Context, n targets.Node, dir string) (Volume, error) {
-	ps, err := procs.Of(n)
+	id, err := mainOf(ctx, n)
 	if err != nil {
 		return Volume{}, err
+	}
+	return At(id, dir)
+}
+
+// mainOf is the node's main process.
+func mainOf(ctx context.Context, n targets.Node) (targets.ProcID, error) {
+	ps, err := procs.Of(n)
+	if err != nil {
+		return targets.ProcID{}, err
 	}
 	all, err := ps.Processes(ctx)
 	if err != nil {
-		return Volume{}, err
+		return targets.ProcID{}, err
 	}
 	if len(all) == 0 || !all[0].Main {
-		return Volume{}, fmt.Errorf("it does not run, so there is no way to its disks: start it first: %w", targets.ErrGone)
+		return targets.ProcID{}, fmt.Errorf("it does not run, so there is no way to its disks: start it first: %w", targets.ErrGone)
 	}
-	return At(all[0].ProcID, dir)
+	return all[0].ProcID, nil
 }
 
 // At opens the path as the process sees it. The caller closes the volume.
@@ -47,6 +58,41 @@ func At(id targets.ProcID, dir string) (v Volume, err error) {
 // below the root of the process: neither "..", nor an absolute symbolic link, nor a
 // link of /proc leads out of it (openat2(2), RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS).
 func OpenIn(id targets.ProcID, dir string) (*os.File, error) {
+	f, err := open(id, dir, unix.O_RDONLY|unix.O_DIRECTORY)
+	if errors.Is(err, unix.ENOTDIR) {
+		return nil, fmt.Errorf("path %s is no directory inside the node: give the directory that it is in", dir)
+	}
+	return f, err
+}
+
+// mostRead is the most that ReadFile reads of a file.
+const mostRead = 1 << 20
+
+// ReadFile reads a small file as the node's main process sees it. The error wraps
+// targets.ErrGone if the node does not run, and fs.ErrNotExist if there is no such
+// file.
+func ReadFile(ctx context.Context, n targets.Node, path string) (text []byte, err error) {
+	id, err := mainOf(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	f, err := open(id, path, unix.O_RDONLY|unix.O_NONBLOCK) // a pipe there must not hold us up
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading %s inside the node: %w", path, err)
+	case !info.Mode().IsRegular() || info.Size() > mostRead:
+		return nil, fmt.Errorf("%s inside the node is no small file", path)
+	}
+	return io.ReadAll(io.LimitReader(f, mostRead))
+}
+
+// open opens a path as the process sees it.
+func open(id targets.ProcID, path string, flags uint64) (*os.File, error) {
 	root, err := unix.Open(fmt.Sprintf("/proc/%d/root", id.PID), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
@@ -61,23 +107,21 @@ func OpenIn(id targets.ProcID, dir string) (*os.File, error) {
 	if now, err := kernel.Identity(id.PID); err != nil || now != id {
 		return nil, errors.Join(fmt.Errorf("%v: %w", id, targets.ErrGone), err)
 	}
-	fd, err := unix.Openat2(root, dir, &unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
+	fd, err := unix.Openat2(root, path, &unix.OpenHow{
+		Flags:   flags | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	switch {
 	case errors.Is(err, unix.ENOENT):
-		return nil, fmt.Errorf("path %s is not there inside the node (symbolic links are followed inside it only)", dir)
-	case errors.Is(err, unix.ENOTDIR):
-		return nil, fmt.Errorf("path %s is no directory inside the node: give the directory that it is in", dir)
+		return nil, fmt.Errorf("path %s is not there inside the node (symbolic links are followed inside it only): %w", path, fs.ErrNotExist)
 	case errors.Is(err, unix.ELOOP):
-		return nil, fmt.Errorf("path %s leads through a link of /proc, or in a circle: give the path to which it leads", dir)
+		return nil, fmt.Errorf("path %s leads through a link of /proc, or in a circle: give the path to which it leads", path)
 	case errors.Is(err, unix.ENOSYS):
-		return nil, fmt.Errorf("opening %s: openat2 needs Linux 5.6: %w", dir, targets.ErrUnsupported)
+		return nil, fmt.Errorf("opening %s: openat2 needs Linux 5.6: %w", path, targets.ErrUnsupported)
 	case err != nil:
-		return nil, fmt.Errorf("opening %s inside the node: %w", dir, err)
+		return nil, fmt.Errorf("opening %s inside the node: %w", path, err)
 	}
-	return os.NewFile(uintptr(fd), dir), nil
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 // mountOf finds the mount of an open file by its number: the device that stat(2)

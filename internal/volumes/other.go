@@ -32,3 +32,6 @@ func Upper(mounts.Mount) string { return "" }
 
 // DiskOf needs Linux.
 func DiskOf(mounts.Mount) (Disk, error) { return Disk{}, errOther }
+
+// ReadFile needs Linux.
+func ReadFile(context.Context, targets.Node, string) ([]byte, error) { return nil, errOther }

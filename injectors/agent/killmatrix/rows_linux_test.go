@@ -38,6 +38,7 @@ func rows() []row {
 		{kind: "command", with: fmt.Sprintf(`{"inject": ["touch", %[1]q], "revert": ["rm", "-f", %[1]q], "check": ["test", "-e", %[1]q]}`, flag),
 			alive: func(*victim) (bool, error) { return exists(flag), nil }, journal: true},
 		{kind: "diskfill", with: `{"path": "/mnt"}`, alive: full},
+		{kind: "dns", with: `{"refuse": "servfail", "servers": ["127.0.0.1"]}`, alive: refused},
 		{kind: "kill", with: `{}`, alive: down, journal: true},
 		{kind: "netem", with: `{"delay": 200000000}`, alive: late},
 		{kind: "noop", with: `{}`, alive: func(*victim) (bool, error) { return false, nil }},
@@ -97,8 +98,56 @@ func newVictim(t testing.TB) *victim {
 			_ = c.Close()
 		}
 	}()
+	v.name(t)
 	_, v.port, _ = net.SplitHostPort(listener.Addr().String())
 	return v
+}
+
+// name has a name server in a's network, at 127.0.0.1, which says of everything that
+// it is so, without an answer.
+func (v *victim) name(t testing.TB) {
+	t.Helper()
+	c, err := v.udp(func() (net.PacketConn, error) { return net.ListenPacket("udp4", "127.0.0.1:53") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	go func() {
+		buf := make([]byte, 1500)
+		for n, from, err := c.ReadFrom(buf); !errors.Is(err, net.ErrClosed); n, from, err = c.ReadFrom(buf) {
+			if n > 2 {
+				buf[2] |= 0x80 // an answer (RFC 1035, 4.1.1)
+				_, _ = c.WriteTo(buf[:n], from)
+			}
+		}
+	}()
+}
+
+// udp makes a socket in a's network.
+func (v *victim) udp(make func() (net.PacketConn, error)) (c net.PacketConn, err error) {
+	path, err := v.a.NetNS(context.Background())
+	if err == nil {
+		err = kernel.InNetNS(path, func() error { c, err = make(); return err })
+	}
+	return c, err
+}
+
+// refused asks for the name "x", and looks at the code of what comes back.
+func refused(v *victim) (bool, error) {
+	c, err := v.udp(func() (net.PacketConn, error) { return net.ListenPacket("udp4", "127.0.0.1:0") })
+	if err != nil {
+		return false, err
+	}
+	defer c.Close()
+	question := []byte{0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 'x', 0, 0, 1, 0, 1}
+	if _, err := c.WriteTo(question, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 53}); err != nil {
+		return false, err
+	}
+	buf := make([]byte, 100)
+	_ = c.SetReadDeadline(time.Now().Add(250 * time.Millisecond)) // it is open
+	n, _, err := c.ReadFrom(buf)
+	// What is led to an agent that has just been killed gets no answer.
+	return err != nil || n < 4 || buf[3]&0xf != 0, nil
 }
 
 // ready says whether the node's main process is what it is to be.
