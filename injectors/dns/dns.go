@@ -158,7 +158,7 @@ func (l *liar) Inject(ctx context.Context, n targets.Node, s state) error {
 // planned for.
 func (l *liar) stand(ctx context.Context, n targets.Node, s state) (peers.Site, error) {
 	at, err := l.ground.Stand(ctx, n)
-	if err == nil && at.ID != s.NS {
+	if err == nil && !at.ID.Is(s.NS) {
 		err = peers.ErrMoved
 	}
 	return at, err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/scenarios"
 	"github.com/dapple-drills/dapple/targets"
@@ -48,7 +49,7 @@ func (g fakeGround) Stand(_ context.Context, n targets.Node) (peers.Site, error)
 	if _, ok := n.(*faketarget.Node); !ok {
 		return peers.Site{}, fmt.Errorf("no network namespace: %w", targets.ErrUnsupported)
 	}
-	return peers.Site{Node: n.Name(), Path: "/fake/" + n.Name(), ID: uint64(len(n.Name()))<<8 | uint64(n.Name()[len(n.Name())-1])}, nil
+	return peers.Site{Node: n.Name(), Path: "/fake/" + n.Name(), ID: kernel.NetNS{Inode: uint64(n.Name()[len(n.Name())-1])}}, nil
 }
 
 func (fakeGround) Addresses(context.Context, peers.Site) ([]netip.Addr, error) {

@@ -6,13 +6,15 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/dapple-drills/dapple/internal/kernel"
 )
 
 // state is what is done to the answers of one node: all that Inject, Effect and
 // Revert need.
 type state struct {
 	Table   string        `json:"table"`
-	NS      uint64        `json:"ns"`      // the network namespace by its number
+	NS      kernel.NetNS  `json:"ns"`
 	Servers []netip.Addr  `json:"servers"` // whose answers are meant
 	Names   []string      `json:"names,omitempty"`
 	Delay   time.Duration `json:"delay,omitempty"`

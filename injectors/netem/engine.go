@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/targets"
 )
@@ -64,9 +65,9 @@ const (
 // A trip is a volley of packets of ours from one machine to another, by which it
 // is measured what becomes of packets.
 type trip struct {
-	peer  string    // the node at the other end
-	path  string    // its network namespace,
-	ns    uint64    // and that one's number
+	peer  string // the node at the other end
+	path  string // its network namespace
+	ns    kernel.NetNS
 	way   Direction // of the node: egress, ingress
 	to    netip.Addr
 	count int           // how many are sent

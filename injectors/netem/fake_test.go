@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/faketarget"
@@ -32,7 +33,7 @@ func (g fakeGround) Stand(_ context.Context, n targets.Node) (peers.Site, error)
 	}
 	b := fakeAddr(n.Name()).As4()
 	id := uint64(b[1])<<16 | uint64(b[2])<<8 | uint64(b[3])
-	return peers.Site{Node: n.Name(), Path: "/fake/" + n.Name(), ID: id, Own: n.Name() == g.own}, nil
+	return peers.Site{Node: n.Name(), Path: "/fake/" + n.Name(), ID: kernel.NetNS{Inode: id}, Own: n.Name() == g.own}, nil
 }
 
 func (g fakeGround) Addresses(_ context.Context, at peers.Site) ([]netip.Addr, error) {

@@ -134,7 +134,7 @@ func (i *impairer) engine(s state) (engine, error) {
 // planned for.
 func (i *impairer) stand(ctx context.Context, n targets.Node, s state) (peers.Site, error) {
 	at, err := i.ground.Stand(ctx, n)
-	if err == nil && at.ID != s.NS {
+	if err == nil && !at.ID.Is(s.NS) {
 		err = peers.ErrMoved
 	}
 	return at, err

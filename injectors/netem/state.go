@@ -7,15 +7,16 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/internal/peers"
 )
 
 // state is what becomes of the packets of one node: all that Inject, Effect and
 // Revert need.
 type state struct {
-	Engine EngineName `json:"engine"` // never auto
-	Name   string     `json:"name"`   // of what is made: the nf_tables table
-	NS     uint64     `json:"ns"`     // the network namespace by its number
+	Engine EngineName   `json:"engine"` // never auto
+	Name   string       `json:"name"`   // of what is made: the nf_tables table
+	NS     kernel.NetNS `json:"ns"`
 	// Queue is the number of the first of two queues (user): what leaves, and
 	// behind it what arrives.
 	Queue uint16 `json:"queue,omitempty"`
@@ -40,8 +41,8 @@ type peer struct {
 	Addrs []netip.Addr `json:"addrs"`
 	// Path and NS are its network namespace, from which packets can be sent as
 	// it would send them; none if it is not on this machine.
-	Path string `json:"path,omitempty"`
-	NS   uint64 `json:"ns,omitempty"`
+	Path string       `json:"path,omitempty"`
+	NS   kernel.NetNS `json:"ns,omitzero"`
 }
 
 // An impairment is what becomes of each packet that is meant. Both engines take

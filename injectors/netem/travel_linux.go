@@ -145,8 +145,8 @@ func (r *route) sockets(fromPort, toPort int) (err error) {
 
 // same makes sure that the other end is in the namespace that was planned for.
 func (r *route) same() error {
-	id, err := kernel.NetNSID(r.t.path)
-	if err == nil && id != r.t.ns {
+	id, err := kernel.NetNSOf(r.t.path)
+	if err == nil && !id.Is(r.t.ns) {
 		err = peers.ErrMoved
 	}
 	return err

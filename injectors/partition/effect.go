@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/targets"
 )
@@ -16,7 +17,7 @@ import (
 // A shot is a packet of ours that the wall is to stop.
 type shot struct {
 	from  string // the network namespace that it is sent from; "" for the node's own
-	ns    uint64 // the namespace's number
+	ns    kernel.NetNS
 	to    netip.AddrPort
 	proto Proto
 	peer  string    // the node that it is sent as; "" if it is none
@@ -124,7 +125,7 @@ func (s state) shots(at peers.Site) (list []shot) {
 		asked = sample
 	}
 	for i := range asked {
-		p := s.From[(int(s.NS%uint64(len(s.From)))+i)%len(s.From)]
+		p := s.From[(int(s.NS.Inode%uint64(len(s.From)))+i)%len(s.From)]
 		if p.Path != "" {
 			for _, to := range peers.Meeting(s.Mine, p.Addrs) {
 				add(shot{from: p.Path, ns: p.NS, peer: p.Name}, to)

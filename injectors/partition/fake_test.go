@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/faketarget"
@@ -34,7 +35,7 @@ func (g fakeGround) Stand(_ context.Context, n targets.Node) (peers.Site, error)
 	a := fakeAddr(n.Name())
 	b := a.As4()
 	id := uint64(b[1])<<16 | uint64(b[2])<<8 | uint64(b[3])
-	return peers.Site{Node: n.Name(), Path: "/fake/" + n.Name(), ID: id, Own: n.Name() == g.own}, nil
+	return peers.Site{Node: n.Name(), Path: "/fake/" + n.Name(), ID: kernel.NetNS{Inode: id}, Own: n.Name() == g.own}, nil
 }
 
 func (g fakeGround) Addresses(_ context.Context, at peers.Site) ([]netip.Addr, error) {
@@ -127,7 +128,7 @@ func (w fakeWall) Remove() error {
 // Stand finds all nodes in one place.
 func (g sharedGround) Stand(ctx context.Context, n targets.Node) (peers.Site, error) {
 	at, err := g.fakeGround.Stand(ctx, n)
-	at.ID = 7
+	at.ID = kernel.NetNS{Inode: 7}
 	return at, err
 }
 

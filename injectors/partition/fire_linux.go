@@ -74,11 +74,11 @@ func (v *volley) inside(x shot, do func() error) error {
 	case "":
 		return kernel.InNetNS(v.at.Path, do)
 	}
-	id, err := kernel.NetNSID(x.from)
+	id, err := kernel.NetNSOf(x.from)
 	if err != nil {
 		return err
 	}
-	if id != x.ns {
+	if !id.Is(x.ns) {
 		return peers.ErrMoved
 	}
 	return kernel.InNetNS(x.from, do)

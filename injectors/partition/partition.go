@@ -154,7 +154,7 @@ func (c *cutter) Inject(ctx context.Context, n targets.Node, s state) error {
 // planned for.
 func (c *cutter) stand(ctx context.Context, n targets.Node, s state) (peers.Site, error) {
 	at, err := c.ground.Stand(ctx, n)
-	if err == nil && at.ID != s.NS {
+	if err == nil && !at.ID.Is(s.NS) {
 		err = peers.ErrMoved
 	}
 	return at, err

@@ -6,13 +6,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/internal/peers"
 )
 
 // state is what one node's wall is: all that Inject, Effect and Revert need.
 type state struct {
-	Table string `json:"table"`
-	NS    uint64 `json:"ns"` // the network namespace by its number
+	Table string       `json:"table"`
+	NS    kernel.NetNS `json:"ns"`
 	// Mine are the node's own addresses: where packets are sent to that are to
 	// prove the cut.
 	Mine []netip.Addr `json:"mine"`
@@ -42,8 +43,8 @@ type peer struct {
 	Addrs []netip.Addr `json:"addrs"`
 	// Path and NS are its network namespace, from which packets can be sent as
 	// it would send them; none if it is not on this machine.
-	Path string `json:"path,omitempty"`
-	NS   uint64 `json:"ns,omitempty"`
+	Path string       `json:"path,omitempty"`
+	NS   kernel.NetNS `json:"ns,omitzero"`
 }
 
 // A leaveBy says where what leaves is dropped.

@@ -151,18 +151,59 @@ func NewNetNS() (ns *os.File, err error) {
 	return ns, err
 }
 
+// NetNSOf says which network namespace path names (/proc/PID/ns/net). Who may not
+// enter it learns its inode only.
+func NetNSOf(path string) (n NetNS, err error) {
+	ns, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return n, netnsGone(path, err)
+	}
+	defer unix.Close(ns)
+	var st unix.Stat_t
+	if err := unix.Fstat(ns, &st); err != nil {
+		return n, netnsError(path, err)
+	}
+	n.Inode = st.Ino
+	onThread(func() (reusable bool) {
+		// It stays 0 if we may not enter, or the kernel is older.
+		reusable, _ = enter(ns, path, func() error { n.Cookie, err = NetNSCookie(); return nil })
+		return reusable
+	})
+	return n, err
+}
+
+// NetNSCookie is the number of the network namespace of the calling thread that is
+// never given twice; 0 if the kernel does not tell it (before Linux 5.14).
+func NetNSCookie() (cookie uint64, err error) {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+	if errors.Is(err, unix.ENOPROTOOPT) {
+		return 0, nil
+	}
+	return cookie, os.NewSyscallError("asking for the number of a network namespace", err)
+}
+
 // NetNSID is the number by which the kernel knows the network namespace that
-// path names (namespaces(7), the inode of /proc/PID/ns/net): two paths with one
-// number are one namespace.
+// path names (namespaces(7), the inode of /proc/PID/ns/net): of two paths at one
+// moment, two with one number are one namespace. See NetNS for longer.
 func NetNSID(path string) (uint64, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
-		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
-			err = fmt.Errorf("%w: %w", targets.ErrGone, err)
-		}
-		return 0, netnsError(path, err)
+		return 0, netnsGone(path, err)
 	}
 	return st.Ino, nil
+}
+
+// netnsGone marks that there is no namespace any more.
+func netnsGone(path string, err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH) {
+		err = fmt.Errorf("%w: %w", targets.ErrGone, err)
+	}
+	return netnsError(path, err)
 }
 
 // netnsError adds the way out to an error of open or setns.

@@ -2,6 +2,7 @@ package kernel_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -214,4 +215,57 @@ func TestTheProcessItselfIsNeverSeenInsideANamespaceThatItEnters(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// The kernel gives the number of a namespace that went away to the next one: whoever
+// remembered the first must not take the second for it.
+func TestANamespaceIsNotTheOneWhoseNumberItWasGiven(t *testing.T) {
+	testenv.NeedRoot(t)
+	made := func() (*os.File, kernel.NetNS) {
+		t.Helper()
+		ns, err := kernel.NewNetNS()
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := kernel.NetNSOf(fmt.Sprintf("/proc/self/fd/%d", ns.Fd()))
+		if err != nil || id.Inode == 0 || id.Cookie == 0 {
+			t.Fatal(id, err)
+		}
+		return ns, id
+	}
+	first, was := made()
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		ns, is := made()
+		defer ns.Close() // the numbers that are free are the ones that were freed
+		if is.Is(was) {
+			t.Fatalf("%+v is taken for %+v", is, was)
+		}
+		if is.Inode == was.Inode {
+			t.Logf("%v was given again", is)
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the number %v was not given again in 30 s", was)
+		}
+		<-time.After(10 * time.Millisecond) // the kernel takes a namespace down in its own time
+	}
+}
+
+func TestANamespaceOfAnEarlierRecordIsKnownByItsNumber(t *testing.T) {
+	var old, now kernel.NetNS
+	if err := json.Unmarshal([]byte("4026532001"), &old); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(`{"inode": 4026532001, "cookie": 4099}`), &now); err != nil {
+		t.Fatal(err)
+	}
+	if !old.Is(now) || !now.Is(old) || now.Is(kernel.NetNS{Inode: now.Inode, Cookie: 4100}) || now.Is(kernel.NetNS{Inode: 1, Cookie: 4099}) {
+		t.Errorf("%+v, %+v", old, now)
+	}
+	if err := json.Unmarshal([]byte(`"x"`), &old); err == nil {
+		t.Error("a word was taken for a namespace")
+	}
 }

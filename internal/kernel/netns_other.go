@@ -32,5 +32,8 @@ func NewNetNS() (*os.File, error) { return nil, unsupported("making a network na
 // NetNSID needs namespaces(7).
 func NetNSID(string) (uint64, error) { return 0, unsupported("telling network namespaces apart") }
 
+// NetNSOf needs namespaces(7).
+func NetNSOf(string) (NetNS, error) { return NetNS{}, unsupported("telling network namespaces apart") }
+
 // Thread has nothing to change here.
 func Thread(do func()) { do() }

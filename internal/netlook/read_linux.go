@@ -41,13 +41,9 @@ func Read(path string) (State, error) {
 	return s, nil
 }
 
-func (s *State) cookie() error {
-	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	s.Cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-	return errors.Join(err, unix.Close(fd))
+func (s *State) cookie() (err error) {
+	s.Cookie, err = kernel.NetNSCookie()
+	return err
 }
 
 func (s *State) links() error {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -14,7 +15,7 @@ import (
 type Site struct {
 	Node string
 	Path string
-	ID   uint64
+	ID   kernel.NetNS
 	Own  bool // it is the namespace of this process
 }
 
@@ -39,10 +40,10 @@ func Apart(names []string, sites map[string]Site, acted map[string]bool) error {
 		if !has {
 			continue
 		}
-		if other := first[at.ID]; other != "" {
+		if other := first[at.ID.Inode]; other != "" {
 			return fmt.Errorf("nodes %s and %s share one network namespace (the host's, or one pod's): no packet between them could be told from the others: %w", other, name, targets.ErrUnsupported)
 		}
-		first[at.ID] = name
+		first[at.ID.Inode] = name
 		if at.Own && acted[name] {
 			return fmt.Errorf("node %s uses the network namespace of dapple itself (the host's): the fault would be dapple's own too: give the node a network of its own: %w", name, targets.ErrUnsupported)
 		}

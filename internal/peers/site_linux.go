@@ -10,7 +10,7 @@ import (
 	"github.com/dapple-drills/dapple/targets"
 )
 
-// Stand finds the network namespace of a node by its number. It changes nothing;
+// Stand finds the network namespace of a node. It changes nothing;
 // the error wraps targets.ErrUnsupported where there is none to be had.
 func Stand(ctx context.Context, n targets.Node) (Site, error) {
 	in, ok := n.(targets.NetNS)
@@ -22,11 +22,11 @@ func Stand(ctx context.Context, n targets.Node) (Site, error) {
 		return Site{}, err
 	}
 	at := Site{Node: n.Name(), Path: path}
-	if at.ID, err = kernel.NetNSID(path); err != nil {
+	if at.ID, err = kernel.NetNSOf(path); err != nil {
 		return Site{}, Permission(err)
 	}
 	own, err := kernel.NetNSID("/proc/self/ns/net")
-	at.Own = own == at.ID
+	at.Own = own == at.ID.Inode
 	return at, err
 }
 

@@ -172,7 +172,7 @@ func (l *Lab) join(hub *netlink.Handle, m joining) error {
 	for _, a := range addrs {
 		n.at.Addresses = append(n.at.Addresses, a.Addr().String())
 	}
-	if n.at.ID, err = kernel.NetNSID(n.at.path()); err != nil {
+	if n.at.ID, err = kernel.NetNSOf(n.at.path()); err != nil {
 		return err
 	}
 	l.nodes = append(l.nodes, n)
@@ -318,7 +318,7 @@ func (l *Lab) Close(ctx context.Context) error {
 func clear(ctx context.Context, nodes ...*Node) error {
 	ours := map[uint64]bool{}
 	for _, n := range nodes {
-		ours[n.at.ID] = true
+		ours[n.at.ID.Inode] = true
 	}
 	for len(ours) > 0 {
 		procs, err := kernel.Procs(kernel.Filter{Keep: func(p kernel.Proc) bool { return alive(p) && ours[namespaceOf(p)] }})

@@ -38,7 +38,7 @@ const Kind = "netns"
 type place struct {
 	Maker     targets.ProcID `json:"maker"`
 	FD        int            `json:"fd"`
-	ID        uint64         `json:"id"` // the namespace's number: the descriptor's may have been used again
+	ID        kernel.NetNS   `json:"id"` // the descriptor's number may have been used again
 	Addresses []string       `json:"addresses"`
 	Main      bool           `json:"main,omitempty"` // it has a main process
 	// Keeper is the socket of the keeper whose member it is, if it is one's.
@@ -57,12 +57,12 @@ func (p place) check() error {
 	if id != p.Maker {
 		return fmt.Errorf("the process that made its namespace, %v: %w", p.Maker, targets.ErrGone)
 	}
-	n, err := kernel.NetNSID(p.path())
+	n, err := kernel.NetNSOf(p.path())
 	if err != nil {
 		return err
 	}
-	if n != p.ID {
-		return fmt.Errorf("its namespace, net:[%d]: %w", p.ID, targets.ErrGone)
+	if !n.Is(p.ID) {
+		return fmt.Errorf("its namespace, %v: %w", p.ID, targets.ErrGone)
 	}
 	return nil
 }
@@ -79,7 +79,7 @@ func open(_ context.Context, s targets.Spec) (targets.Node, error) {
 	if err := json.Unmarshal(s.Config, &n.at); err != nil {
 		return nil, fmt.Errorf("opening node %s: its spec: %w", s.Name, err)
 	}
-	if n.at.Maker.PID <= 0 || n.at.ID == 0 {
+	if n.at.Maker.PID <= 0 || n.at.ID.Inode == 0 {
 		return nil, fmt.Errorf("opening node %s: its spec names no namespace", s.Name)
 	}
 	if err := n.at.check(); err != nil && !errors.Is(err, targets.ErrUnsupported) {

@@ -99,7 +99,7 @@ func (n *Node) Processes(ctx context.Context) ([]targets.Proc, error) {
 		}
 		main = s.Main
 	}
-	all, err := kernel.Procs(kernel.Filter{Keep: func(p kernel.Proc) bool { return alive(p) && namespaceOf(p) == n.at.ID }})
+	all, err := kernel.Procs(kernel.Filter{Keep: func(p kernel.Proc) bool { return alive(p) && namespaceOf(p) == n.at.ID.Inode }})
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", n.name, err)
 	}
