@@ -20,6 +20,7 @@ import (
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/injectors/agent"
 	"github.com/dapple-drills/dapple/injectors/all"
+	"github.com/dapple-drills/dapple/internal/inside"
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/netns"
 )
@@ -47,8 +48,10 @@ func TestMain(m *testing.M) {
 	switch ctx := context.Background(); mode {
 	case "agent":
 		err = agent.Serve(ctx, os.Stdin, os.Stdout, config(""))
+	case inside.Mode:
+		err = inside.Main(ctx, os.Stdin, os.Stdout)
 	case "victim":
-		err = tell(os.Args[2])
+		err = tell(os.Args[2], os.Args[3] == "busy")
 	case "runner":
 		err = run(ctx, os.Stdin, os.Stdout)
 	default:
@@ -61,9 +64,12 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// tell writes down over and over what time this process believes that it is.
-func tell(file string) error {
+// tell writes down over and over what time this process believes that it is. One
+// that is busy works for a third of the time.
+func tell(file string, busy bool) error {
 	for range time.Tick(10 * time.Millisecond) {
+		for begin := time.Now(); busy && time.Since(begin) < 3*time.Millisecond; {
+		}
 		// Replaced as a whole, so that nobody reads half of it. A full disk is the
 		// business of another fault.
 		if os.WriteFile(file+".new", []byte(strconv.FormatInt(time.Now().UnixNano(), 10)), 0o600) == nil {

@@ -2,11 +2,14 @@ package killmatrix
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,59 +25,77 @@ import (
 // A row says how one fault is tried.
 type row struct {
 	kind, with string
+	named      string // "" is the kind
 	// alive looks, by other means than the injector's, whether the fault holds.
 	alive func(v *victim) (bool, error)
+	// busy is for a victim that keeps a third of a processor at work.
+	busy bool
 	// journal says that nothing but the journal ends it once runner and agent are
 	// both dead (safety: "Four layers of ending", the last sentence).
 	journal bool
 }
 
-// rows has one for every fault of the catalogue but those that are owed; a test
-// keeps it so.
+// rows has one for every fault of the catalogue; a test keeps it so.
 func rows() []row {
 	flag := filepath.Join(os.TempDir(), fmt.Sprintf("matrix-%d", os.Getpid()))
-	return []row{
+	list := []row{
 		{kind: "clockskew", with: `{"offset": "-1h"}`, alive: skewed},
 		{kind: "command", with: fmt.Sprintf(`{"inject": ["touch", %[1]q], "revert": ["rm", "-f", %[1]q], "check": ["test", "-e", %[1]q]}`, flag),
 			alive: func(*victim) (bool, error) { return exists(flag), nil }, journal: true},
 		{kind: "diskfill", with: `{"path": "/mnt"}`, alive: full},
+		{kind: "diskslow", with: `{"path": "/var/tmp", "write": "1MiB/s"}`, alive: slow, journal: true},
 		{kind: "dns", with: `{"refuse": "servfail", "servers": ["127.0.0.1"]}`, alive: refused},
 		{kind: "kill", with: `{}`, alive: down, journal: true},
 		{kind: "netem", with: `{"delay": 200000000}`, alive: late},
 		{kind: "noop", with: `{}`, alive: func(*victim) (bool, error) { return false, nil }},
 		{kind: "partition", with: `{}`, alive: unheard},
 		{kind: "pause", with: `{}`, alive: stopped, journal: true},
+		{kind: "pressure", with: `{"cpu": "95%"}`, alive: limited, busy: true, journal: true},
+		{kind: "pressure", named: "pressure by burner", with: `{"cpu": "5%", "by": "burner"}`, alive: burned},
+		{kind: "readonly", with: fmt.Sprintf(`{"path": %q}`, private()), alive: covered, journal: true},
 	}
+	for i, r := range list {
+		if r.named == "" {
+			list[i].named = r.kind
+		}
+	}
+	return list
 }
 
-// owed are faults without a row yet, with what one would take. Nothing may be added
-// here: a new fault comes with its row.
-var owed = []string{
-	"diskslow", // a victim in a control group of its own, with a file on a disk
-	"pressure", // a victim in a control group of its own
-	"readonly", // a directory of the victim below which no machine has a mount: /mnt is none
+// private is a directory that the victims have a file system of their own at, and
+// below which no machine has one. To remove it here takes it from all of them.
+func private() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("matrix-%d-private", os.Getpid()))
 }
 
 // A victim is a node "a" with a peer "b": each a process in a network and mounts of
-// its own, with a small file system at /mnt, and in a's network what an operator
-// might have there.
+// its own, with small file systems at /mnt and private, and in a's network what an
+// operator might have there. The process of a is in control groups of its own.
 type victim struct {
-	lab  *netns.Lab
-	a, b *netns.Node
-	port string // b listens there
+	lab    *netns.Lab
+	a, b   *netns.Node
+	port   string            // b listens there
+	groups map[string]string // of a, by the controller of version 1; "" is that of version 2
 }
 
-const body = `mount -t tmpfs -o size=8m victim /mnt && exec "$0" victim /mnt/clock`
+const body = `mount -t tmpfs -o size=8m victim /mnt && mount -t tmpfs -o size=1m private "$1" &&
+	mode=$2 && shift 2 && for group in "$@"; do echo $$ >"$group/cgroup.procs" || exit 1; done &&
+	exec "$0" victim /mnt/clock $mode`
 
-func newVictim(t testing.TB) *victim {
+func newVictim(t testing.TB, r row) *victim {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	me, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv := []string{"unshare", "--mount", "sh", "-c", body, me}
-	l, err := netns.New(ctx, netns.Member{Name: "a", Main: argv}, netns.Member{Name: "b", Main: argv})
+	v, mode := &victim{groups: grouped(t)}, "idle"
+	if r.busy {
+		mode = "busy"
+	}
+	argv := []string{"unshare", "--mount", "sh", "-c", body, me, private(), mode}
+	inGroups := append(slices.Clone(argv), slices.Sorted(maps.Values(v.groups))...)
+	l, err := netns.New(ctx, netns.Member{Name: "a", Main: inGroups}, netns.Member{Name: "b", Main: argv})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +104,7 @@ func newVictim(t testing.TB) *victim {
 			t.Error(err)
 		}
 	})
-	v := &victim{lab: l, a: l.Node("a"), b: l.Node("b")}
+	v.lab, v.a, v.b = l, l.Node("a"), l.Node("b")
 	path, err := v.b.NetNS(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -101,6 +122,80 @@ func newVictim(t testing.TB) *victim {
 	v.name(t)
 	_, v.port, _ = net.SplitHostPort(listener.Addr().String())
 	return v
+}
+
+// grouped makes control groups for one victim, and removes them after it.
+func grouped(t testing.TB) map[string]string {
+	t.Helper()
+	const root = "/sys/fs/cgroup"
+	name, groups := fmt.Sprintf("dapple-matrix-%d-%s", os.Getpid(), rand.Text()[:8]), map[string]string{}
+	for _, controller := range []string{"cpu", "blkio"} {
+		if exists(filepath.Join(root, controller, "cgroup.procs")) {
+			groups[controller] = filepath.Join(root, controller, name)
+		}
+	}
+	if len(groups) == 0 {
+		groups[""] = filepath.Join(root, name)
+	}
+	for _, dir := range groups {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatalf("a control group for a victim: %v", err)
+		}
+		t.Cleanup(func() {
+			for deadline := time.Now().Add(10 * time.Second); ; <-time.After(5 * time.Millisecond) {
+				err := os.Remove(dir) // it is busy until its last process is gone
+				if err == nil {
+					return
+				}
+				if time.Now().After(deadline) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	return groups
+}
+
+// setting reads a file of a's control group: v1 of the controller, or v2.
+func (v *victim) setting(controller, v1, v2 string) (string, error) {
+	dir, file := v.groups[controller], v1
+	if dir == "" {
+		dir, file = v.groups[""], v2
+	}
+	data, err := os.ReadFile(filepath.Join(dir, file))
+	return strings.TrimSpace(string(data)), err
+}
+
+// slow looks for the limit of the disk.
+func slow(v *victim) (bool, error) {
+	text, err := v.setting("blkio", "blkio.throttle.write_bps_device", "io.max")
+	return strings.Contains(text, "1048576"), err
+}
+
+// limited looks for that of the processors.
+func limited(v *victim) (bool, error) {
+	text, err := v.setting("cpu", "cpu.cfs_quota_us", "cpu.max")
+	return text != "-1" && !strings.HasPrefix(text, "max"), err
+}
+
+// burned looks for another process beside the victim's.
+func burned(v *victim) (bool, error) {
+	text, err := v.setting("cpu", "cgroup.procs", "cgroup.procs")
+	return len(strings.Fields(text)) > 1, err
+}
+
+// covered asks whether something could be written at the victim's own file system.
+func covered(v *victim) (bool, error) {
+	main, ok, err := v.ready()
+	if err != nil || !ok {
+		return false, err
+	}
+	err = unix.Access(fmt.Sprintf("/proc/%d/root%s", main.PID, private()), unix.W_OK)
+	if errors.Is(err, unix.EROFS) {
+		return true, nil
+	}
+	return false, err
 }
 
 // name has a name server in a's network, at 127.0.0.1, which says of everything that
