@@ -23,7 +23,7 @@ import (
 const supervised = "cp /bin/sleep /tmp/server; while :; do /tmp/server 600; done"
 
 // container starts one that is gone when the test ends.
-func container(t *testing.T, policy, script string) *docker.Node {
+func container(t testing.TB, policy, script string) *docker.Node {
 	t.Helper()
 	testenv.NeedDocker(t)
 	name := fmt.Sprintf("dapple-kill-test-%d-%d", os.Getpid(), time.Now().UnixNano())
@@ -101,7 +101,7 @@ func made(t *testing.T, n *docker.Node, with string) *held {
 	return h
 }
 
-func awaitServer(t *testing.T, n *docker.Node) {
+func awaitServer(t testing.TB, n *docker.Node) {
 	t.Helper()
 	until(t, "the server runs", func() (bool, error) {
 		procs, err := n.Processes(t.Context())
@@ -136,7 +136,7 @@ func (h *held) restart(t *testing.T, by string) {
 	}
 }
 
-func until(t *testing.T, what string, ok func() (bool, error)) {
+func until(t testing.TB, what string, ok func() (bool, error)) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
