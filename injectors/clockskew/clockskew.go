@@ -57,6 +57,7 @@ func Kind() injectors.Kind {
 			return ""
 		},
 		Reopen: func() injectors.Injector { return injectors.Of(kind, newEither(Params{})) },
+		Here:   here,
 	}
 }
 

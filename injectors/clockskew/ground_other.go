@@ -33,3 +33,5 @@ func (kernelGround) Execs(context.Context, func(), func(pid int)) error { return
 func (kernelGround) Near(int, map[int]bool) bool { return false }
 
 func (kernelGround) Now() (int64, time.Duration, error) { return 0, 0, errNoGround }
+
+func here(context.Context) error { return errNoGround }

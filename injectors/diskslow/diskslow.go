@@ -58,6 +58,7 @@ func Kind() injectors.Kind {
 		},
 		Reopen: func() injectors.Injector { return injectors.Of(kind, newSlower(Params{})) },
 		Needs:  []injectors.Need{injectors.NeedProcesses},
+		Here:   here,
 	}
 }
 

@@ -38,3 +38,5 @@ func (kernelGround) burning(context.Context, targets.Node, burner) (burned, erro
 }
 
 func (kernelGround) douse(context.Context, targets.Node, burner) error { return errNoGroups }
+
+func here(context.Context) error { return errNoGroups }

@@ -56,6 +56,7 @@ func Kind() injectors.Kind {
 		},
 		Reopen: func() injectors.Injector { return injectors.Of(kind, newPresser(Params{})) },
 		Needs:  []injectors.Need{injectors.NeedProcesses},
+		Here:   here,
 	}
 }
 

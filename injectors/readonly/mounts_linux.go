@@ -161,34 +161,39 @@ func (kernelMounts) covered(ctx context.Context, _ targets.Node, s state) (bool,
 }
 
 func (kernelMounts) cover(_ context.Context, _ targets.Node, s state) error {
-	return within(s, func() error {
-		view, err := unix.OpenTree(unix.AT_FDCWD, s.Point, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-		if err != nil {
-			return fmt.Errorf("making a view of %s: open_tree (needs Linux 5.2): %w", s.Point, err)
-		}
-		defer unix.Close(view)
-		if err := unix.MountSetattr(view, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE}); err != nil {
-			return fmt.Errorf("making the view read-only: mount_setattr (needs Linux 5.12): %w", err)
-		}
-		if err := unix.MoveMount(view, "", unix.AT_FDCWD, s.Point, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
-			return fmt.Errorf("laying the view upon %s: %w", s.Point, err)
-		}
-		return nil
-	})
+	return within(s, func() error { return lay(s.Point) })
 }
 
-// uncover makes the view writable first: a process may have made it its working
-// directory, and would keep it.
+// lay lays the view in the mounts of the calling thread.
+func lay(point string) error {
+	view, err := unix.OpenTree(unix.AT_FDCWD, point, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return fmt.Errorf("making a view of %s: open_tree (needs Linux 5.2): %w", point, err)
+	}
+	defer unix.Close(view)
+	if err := unix.MountSetattr(view, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY, Propagation: unix.MS_PRIVATE}); err != nil {
+		return fmt.Errorf("making the view read-only: mount_setattr (needs Linux 5.12): %w", err)
+	}
+	if err := unix.MoveMount(view, "", unix.AT_FDCWD, point, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("laying the view upon %s: %w", point, err)
+	}
+	return nil
+}
+
 func (kernelMounts) uncover(_ context.Context, _ targets.Node, s state) error {
-	return within(s, func() error {
-		if err := unix.MountSetattr(unix.AT_FDCWD, s.Point, 0, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
-			return fmt.Errorf("making the view upon %s writable: %w", s.Point, err)
-		}
-		if err := unix.Unmount(s.Point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return fmt.Errorf("taking the view from %s: %w", s.Point, err)
-		}
-		return nil
-	})
+	return within(s, func() error { return lift(s.Point) })
+}
+
+// lift takes the view away, and makes it writable first: a process may have made it
+// its working directory, and would keep it.
+func lift(point string) error {
+	if err := unix.MountSetattr(unix.AT_FDCWD, point, 0, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		return fmt.Errorf("making the view upon %s writable: %w", point, err)
+	}
+	if err := unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("taking the view from %s: %w", point, err)
+	}
+	return nil
 }
 
 // within does it in the mount namespace of the node, on a thread of its own: one

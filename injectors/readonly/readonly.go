@@ -52,6 +52,7 @@ func Kind() injectors.Kind {
 		},
 		Reopen: func() injectors.Injector { return injectors.Of(kind, newCoverer(Params{})) },
 		Needs:  []injectors.Need{injectors.NeedProcesses},
+		Here:   here,
 	}
 }
 

@@ -26,7 +26,7 @@ func Owners() []Owner {
 		{"github.com/moby/moby", []string{clusters}}, // the types in which testcontainers speaks
 		{"github.com/vishvananda/netlink", []string{"internal/...", "targets/netns"}},
 		{"github.com/vishvananda/netns", []string{"internal/...", "targets/netns"}},
-		{"github.com/cilium/ebpf", []string{"internal/tc"}},
+		{"github.com/cilium/ebpf", []string{"internal/tc", "internal/mechanism"}},
 		{"github.com/google/nftables", []string{"internal/..."}},
 		{"github.com/robfig/cron", []string{"drills/schedule", "cmd/dapple"}},
 		{"go.uber.org/zap", []string{"cmd/dapple", "drills/...", "targets/...", "probes/patroni"}}, // the etcd client is silenced by a logger of its own

@@ -30,3 +30,9 @@ func (Group) Read(context.Context, string) (string, error) { return "", errOther
 
 // Write needs Linux.
 func (Group) Write(context.Context, string, string) error { return errOther }
+
+// Scratch needs Linux.
+func Scratch(Want, func(Group) error) error { return errOther }
+
+// Sets needs Linux.
+func (Group) Sets(_, _, _ string) error { return errOther }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/dapple-drills/dapple/internal/cgroups"
 	"github.com/dapple-drills/dapple/internal/diag"
 	"github.com/dapple-drills/dapple/internal/nft"
 )
@@ -22,16 +23,32 @@ func List() []Mechanism {
 		{"nf_tables: silent drops of what leaves", "partition of other machines", func(context.Context) error { return nft.Try().Leaving }},
 		{"nf_tables: refusals", "partition with action reject", func(context.Context) error { return nft.Try().Reject }},
 		{"nf_tables: packets that go elsewhere, and answers as if from there", "dns", func(context.Context) error { return nft.TryRewrite() }},
+		{"queue of packets to a program (NFQUEUE)", "netem by the engine user", func(context.Context) error { _, err := nft.TryQueue(); return err }},
 		{"qdisc netem", "netem by the kernel", queue("netem")},
 		{"qdisc tbf", "netem with rate", queue("tbf")},
 		{"qdisc htb", "netem with rate", queue("htb")},
 		{"qdisc clsact", "netem to some peers only", queue("clsact")},
 		{"filter bpf (cls_bpf)", "netem to some peers only", steering},
 		{"freezer of control groups", "pause with how: freezer", freezer},
+		{"limit of processors by control group", "pressure", group("cpu", "cpu.max", "cpu.cfs_quota_us", "50000", "50000 100000")},
+		{"limit of memory by control group", "pressure with memory", group("memory", "memory.high", "memory.limit_in_bytes", "67108864", "67108864")},
 		{"ptrace of a child", "clockskew", tracing},
 		{"news of new processes (proc connector)", "clockskew of processes that come later", connector},
 		{"user namespaces", "clusters in namespaces without root", userNamespace},
-		{"types of the kernel (BTF)", "faults by tracing programs (fmod_ret)", types},
+		{"types of the kernel (BTF)", "programs at functions of the kernel", types},
+		{"what a function of the kernel returns (fmod_ret)", "no fault yet: diskfill without filling, errors of one file system", changing},
+	}
+}
+
+// group sets a limit for a control group in which nobody is.
+func group(controller, v2File, v1File, v1Value, v2Value string) func(context.Context) error {
+	return func(context.Context) error {
+		return cgroups.Scratch(cgroups.Want{V1: controller, V2: v2File}, func(g cgroups.Group) error {
+			if g.V2 {
+				return g.Sets(v2File, v2Value, v2Value)
+			}
+			return g.Sets(v1File, v1Value, v1Value)
+		})
 	}
 }
 
