@@ -57,6 +57,16 @@ func TestAPlaceThatCannotCarryAFaultIsRefusedByPlanAsWell(t *testing.T) {
 	}
 }
 
+// What a drill needs of this machine can be asked before: but for the two that need
+// nothing of it.
+func TestEveryFaultThatNeedsSomethingOfTheMachineCanBeTriedHere(t *testing.T) {
+	for _, k := range Kinds() {
+		if nothing := k.Name == "command" || k.Name == "noop"; nothing != (k.Here == nil) {
+			t.Errorf("%s: it can be tried here: %v", k.Name, k.Here != nil)
+		}
+	}
+}
+
 // Where this machine can be asked, it answers, in good time and without a trace of
 // the question: a second one gets the same answer.
 func TestWhatThisMachineCanCarryIsAnsweredTwiceAlike(t *testing.T) {
