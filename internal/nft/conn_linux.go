@@ -29,7 +29,6 @@ type Conn struct {
 	fd   int
 	port uint32
 	seq  uint32
-	buf  []byte
 }
 
 // Dial makes a socket inside the network namespace that path names. It takes
@@ -183,15 +182,21 @@ func (c *Conn) Commit(b *Batch) error {
 // receive reads one datagram and visits its messages. The kernel answers before
 // the request returns, so there is nothing to wait for.
 func (c *Conn) receive(visit func(kind uint16, seq uint32, body []byte) error) error {
-	if c.buf == nil {
-		c.buf = make([]byte, 64<<10) // the kernel's dumps come in pieces of at most 32 KiB
-	}
-	n, _, err := unix.Recvfrom(c.fd, c.buf, unix.MSG_DONTWAIT)
+	buf := answers.Get().(*[answer]byte)
+	defer answers.Put(buf)
+	n, _, err := unix.Recvfrom(c.fd, buf[:], unix.MSG_DONTWAIT)
 	if err != nil {
 		return fmt.Errorf("reading the kernel's answer: %w", err)
 	}
-	return eachMessage(c.buf[:n], visit)
+	return eachMessage(buf[:n], visit)
 }
+
+// answer is room for one: the kernel's dumps come in pieces of at most 32 KiB.
+const answer = 64 << 10
+
+// answers are shared by all sockets: an agent that holds a hundred faults has two
+// hundred of those, and reads from few at once.
+var answers = sync.Pool{New: func() any { return new([answer]byte) }}
 
 func eachMessage(data []byte, visit func(kind uint16, seq uint32, body []byte) error) error {
 	for len(data) >= headSize {
