@@ -188,6 +188,12 @@ func TestTwoHistoriesAreAForkOnlyIfTheyWereWrittenAtTheSameTime(t *testing.T) {
 
 func TestClientsBelieveTheNewestConfigurationOfTheSentinels(t *testing.T) {
 	b := setup{servers: 3, sentinels: true}.make(t)
+	lost := b.open(t, func(x *probes.Binding) { x.Clients.DSN = strings.Replace(x.Clients.DSN, "#main", "#other", 1) })
+	_, refused := lost.Open(t.Context(), probes.Where{})
+	if refused == nil {
+		t.Fatal("a client found what no Sentinel watches")
+	}
+	want(t, "a wrong name", *refused, probes.Failed, "not connected: no Sentinel names a primary: it watches nothing that is called other: say the name after # in clients.dsn")
 	signal(t, b.sentinels[0], syscall.SIGSTOP) // it will go on naming r1
 	defer signal(t, b.sentinels[0], syscall.SIGCONT)
 	if _, err := call(b.sentinelAddr(1), "", "SENTINEL", "FAILOVER", "main"); err != nil {

@@ -79,6 +79,7 @@ type watch struct {
 
 	view    string    // the node that it takes for the primary; "" if not known
 	known   time.Time // until when view is known to have been so
+	since   time.Time // what comes next was published after that
 	chose   string    // whom it chose in a failover that it leads; "" if it leads none
 	mu      sync.Mutex
 	pinged  map[string]time.Time // payload → call
@@ -119,6 +120,7 @@ func (w *watch) follow(ctx context.Context, answered, failed func()) {
 		return
 	}
 	// What is published from here on waits in the connection.
+	w.since = asked
 	if err := w.firstView(look, asked); err != nil {
 		return
 	}
@@ -183,8 +185,7 @@ func (w *watch) say(lo, hi time.Time, e timeline.Event) {
 	w.emit(lo, hi, e)
 }
 
-// read takes in what comes, until the connection is over. What was known before
-// the first answer to a ping is known since the first view.
+// read takes in what comes, until the connection is over.
 func (w *watch) read(ctx context.Context, c *conn) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -202,7 +203,7 @@ func (w *watch) read(ctx context.Context, c *conn) {
 			case redigo.Pong:
 				w.answered(m.Data)
 			case redigo.Message:
-				w.heard(w.known, time.Now(), message{m.Channel, string(m.Data)})
+				w.heard(w.since, time.Now(), message{m.Channel, string(m.Data)})
 			}
 		}
 	})
@@ -250,6 +251,9 @@ func (w *watch) answered(data string) {
 		if w.pending.IsZero() || t.Before(w.pending) {
 			w.pending = t
 		}
+	}
+	if call.After(w.since) {
+		w.since = call
 	}
 	if call.After(w.known) {
 		w.known = call

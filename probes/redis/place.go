@@ -87,18 +87,21 @@ const addrFor = 5 * time.Second
 // last known ones stay.
 func (p *place) address(ctx context.Context) (string, error) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	a, able := p.node.(targets.Addresser)
-	if able && time.Since(p.when) > addrFor {
-		now, err := a.Addresses(ctx)
-		if err == nil && len(now) > 0 {
+	addrs, fresh := p.addrs, time.Since(p.when) < addrFor
+	p.mu.Unlock()
+	if a, able := p.node.(targets.Addresser); able && !fresh {
+		// The engine is asked without the lock: it may take its time.
+		if now, err := a.Addresses(ctx); err == nil && len(now) > 0 {
+			addrs = now
+			p.mu.Lock()
 			p.addrs, p.when = now, time.Now()
+			p.mu.Unlock()
 		}
 	}
-	if len(p.addrs) == 0 {
+	if len(addrs) == 0 {
 		return "", fmt.Errorf("no address of %s is known", p.node.Name())
 	}
-	return p.addrs[0], nil
+	return addrs[0], nil
 }
 
 // has says whether the host is one of the node's addresses.

@@ -82,6 +82,9 @@ func (c *conn) opinion(ctx context.Context, service string) (o opinion, err erro
 	if err != nil {
 		return o, err
 	}
+	if e, is := replies[1].(redigo.Error); is && strings.HasPrefix(string(e), "ERR No such master") {
+		return o, fmt.Errorf("it watches nothing that is called %s: say the name after # in clients.dsn", service)
+	}
 	if o.fields, err = pairs(replies[1]); err != nil {
 		return o, said(replies[1], err)
 	}
