@@ -62,6 +62,8 @@ func rows() []row {
 			setting: "nothing looks at the disk: Patroni says that a primary which cannot write is well", signature: falseGreen()},
 		{no: 25, scenario: "patroni/sync-standby-gone", good: "patroni", bad: "patroni-shorttimeouts",
 			setting: "writes cancelled after 1 s", signature: lost("writes acknowledged with a warning lost", func(l *verdict.Loss) int64 { return l.LostDegraded })},
+		{no: 25, scenario: "redis-sentinel/replicas-cut", good: "redis-sentinel-wait", bad: "redis-sentinel-shortwait",
+			setting: "clients go on after 100 ms without a replica", signature: lost("writes acknowledged on too few replicas lost", func(l *verdict.Loss) int64 { return l.LostDegraded })},
 		{no: 26, scenario: "patroni/primary-kill", good: "patroni", bad: "patroni-rogue",
 			setting: "PostgreSQL started outside Patroni", signature: split(1)},
 		{no: 26, scenario: "redis-sentinel/primary-kill", good: "redis-sentinel", bad: "redis-sentinel-noguard",

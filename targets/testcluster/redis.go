@@ -44,6 +44,8 @@ const (
 type redis struct {
 	unguarded bool          // no min-replicas-to-write
 	downAfter time.Duration // 0 is that of the sound one
+	waits     bool          // clients wait for a replica after each write
+	patience  time.Duration // for how long; 0 is for as long as a write may take
 }
 
 // redisKinds is the table of the variants.
@@ -56,10 +58,12 @@ func redisKinds() []kind {
 		{"redis-sentinel", "min-replicas-to-write 1, max-lag 2 s", redis{}},
 		{"redis-sentinel-down600", "as redis-sentinel, with a down-after of 10 minutes", redis{downAfter: 10 * time.Minute}},
 		{"redis-sentinel-noguard", "as redis-sentinel, without min-replicas-to-write", redis{unguarded: true}},
+		{"redis-sentinel-shortwait", "as redis-sentinel-wait, with clients that go on after 100 ms without a replica", redis{waits: true, patience: 100 * time.Millisecond}},
+		{"redis-sentinel-wait", "as redis-sentinel, with clients that wait until a replica has each write", redis{waits: true}},
 	} {
 		kinds = append(kinds, kind{
 			Info: Info{
-				Name: x.name, Kind: "redis-sentinel", Objectives: redisObjectives(),
+				Name: x.name, Kind: "redis-sentinel", Objectives: x.objectives(),
 				Summary: fmt.Sprintf("3 x (Redis 8 + Sentinel), quorum %d, down-after %d s; %s", redisQuorum, x.down()/time.Second, x.summary),
 			},
 			start: x.start, find: x.find, down: downContainers,
@@ -68,15 +72,19 @@ func redisKinds() []kind {
 	return kinds
 }
 
-// redisObjectives are what the settings of the sound cluster promise. Replication
-// is asynchronous: what a primary that is cut off acknowledged until its guard
-// acted is lost, and no more.
-func redisObjectives() scenarios.Objectives {
+// objectives are what the settings of a sound cluster promise. Replication is
+// asynchronous: what a primary that is cut off acknowledged until its guard acted is
+// lost, and no more. Of what a client knows to be on a replica, nothing is.
+func (v redis) objectives() scenarios.Objectives {
 	never := scenarios.Never(true)
-	return scenarios.Objectives{
+	o := scenarios.Objectives{
 		Detection: duration(10 * time.Second), RTO: duration(30 * time.Second),
 		RPO: scenarios.RPOAge(5 * time.Second), SplitBrain: &never,
 	}
+	if v.waits {
+		o.RPO = scenarios.RPOWrites(0)
+	}
+	return o
 }
 
 func (v redis) down() time.Duration {
@@ -159,7 +167,10 @@ func (s *redisStart) node(i int) (part, error) {
 
 // cluster describes the run in p, which is up.
 func (v redis) cluster(ctx context.Context, info Info, p *place, o Options) (*Cluster, error) {
-	sys := v.system(info, p, o)
+	sys, err := v.system(info, p, o)
+	if err != nil {
+		return nil, err
+	}
 	nodes, err := p.engine.Find(ctx, docker.Query{Labels: sys.Nodes.Docker.Label})
 	if err != nil {
 		return nil, err
@@ -171,7 +182,15 @@ func (v redis) cluster(ctx context.Context, info Info, p *place, o Options) (*Cl
 }
 
 // system is what a system file for the cluster says.
-func (v redis) system(info Info, p *place, o Options) scenarios.System {
+func (v redis) system(info Info, p *place, o Options) (scenarios.System, error) {
+	settings := map[string]any{"redis_port": redisPort}
+	if v.waits {
+		settings["wait"] = 1
+	}
+	if v.patience > 0 {
+		settings["wait_timeout"] = v.patience.String()
+	}
+	params, err := scenarios.NewParams(settings)
 	var sentinels []string
 	for i := 1; i <= members; i++ {
 		sentinels = append(sentinels, netip.AddrPortFrom(host(p.subnet, nodeHost+i), sentinelPort).String())
@@ -186,7 +205,8 @@ func (v redis) system(info Info, p *place, o Options) scenarios.System {
 		Health:     scenarios.Health{TCP: fmt.Sprintf("{node}:%d", redisPort)},
 		Objectives: info.Objectives,
 		Design:     scenarios.Design{Pattern: "active-passive", Detection: "quorum", State: "replicated-async", Recovery: "automatic"},
-	}
+		Settings:   params,
+	}, err
 }
 
 // redisLook tells what a node's server and Sentinel know, as name:value lines.

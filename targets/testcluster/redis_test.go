@@ -5,13 +5,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/dapple-drills/dapple/scenarios"
 )
 
 func TestTheRedisClustersDeclareWhatTheirSettingsPromise(t *testing.T) {
 	for _, k := range redisKinds() {
 		o := k.Objectives
-		if k.Kind != "redis-sentinel" || *o.RPO.Age != 5*time.Second || *o.RTO != scenarios.Duration(30*time.Second) || !bool(*o.SplitBrain) {
+		want := scenarios.RPOAge(5 * time.Second)
+		if strings.HasSuffix(k.Name, "wait") {
+			want = scenarios.RPOWrites(0)
+		}
+		if d := cmp.Diff(want, o.RPO); d != "" {
+			t.Errorf("%s (-want +got):\n%s", k.Name, d)
+		}
+		if k.Kind != "redis-sentinel" || *o.RTO != scenarios.Duration(30*time.Second) || !bool(*o.SplitBrain) {
 			t.Errorf("%s: %+v", k.Name, o)
 		}
 	}
@@ -59,7 +68,13 @@ func TestTheNodesOfARedisClusterAreConfiguredAsPromised(t *testing.T) {
 
 func TestTheSystemFileOfARedisClusterNamesItsSentinels(t *testing.T) {
 	r := madeRun()
-	sys := redis{}.system(redisKinds()[0].Info, r.place, r.o)
+	sys, err := redis{waits: true, patience: 100 * time.Millisecond}.system(redisKinds()[0].Info, r.place, r.o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(map[string]string{"redis_port": "6379", "wait": "1", "wait_timeout": "100ms"}, sys.Settings.Map()); d != "" {
+		t.Errorf("settings (-want +got):\n%s", d)
+	}
 	if want := "redis-sentinel://10.213.1.11:26379,10.213.1.12:26379,10.213.1.13:26379/0#main"; sys.Clients.DSN != want {
 		t.Errorf("%s, want %s", sys.Clients.DSN, want)
 	}
