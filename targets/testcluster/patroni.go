@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"strings"
 	"text/template"
@@ -113,10 +115,47 @@ func (s *patroniStart) all(ctx context.Context) error {
 	if err := s.patroni.ready(ctx, s.place, s.o.Progress, w.again); err != nil {
 		return err
 	}
-	if err := w.done(ctx); err != nil || !s.colocated {
+	if err := errors.Join(w.done(ctx), s.declare(ctx)); err != nil || !s.colocated {
 		return err
 	}
 	return s.leadBeside(ctx)
+}
+
+// declare says the variant's own timeouts again, as somebody who edits them does, and
+// waits until each member knows. At bootstrap Patroni bends what it does not allow
+// before it is kept (patroni/config.py, _validate_and_adjust_timeouts): nothing would
+// tell later that it was ever asked for.
+func (s *patroniStart) declare(ctx context.Context) error {
+	if s.declared == (PatroniSettings{}) {
+		return nil
+	}
+	var config struct {
+		TTL int `json:"ttl"`
+	}
+	url := func(no int) string { return fmt.Sprintf("http://%s:%d/config", host(s.subnet, nodeHost+no), restPort) }
+	declared := map[string]any{
+		"ttl": int(s.settings.TTL.Seconds()), "loop_wait": int(s.settings.LoopWait.Seconds()), "retry_timeout": int(s.settings.RetryTimeout.Seconds()),
+	}
+	if err := ask(ctx, http.MethodPatch, url(1), declared, &config); err != nil {
+		return fmt.Errorf("declaring the ttl: %w", err)
+	}
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for no := 1; no <= members; {
+		if err := ask(ctx, http.MethodGet, url(no), nil, &config); err != nil {
+			return fmt.Errorf("reading the ttl that was declared: %w", err)
+		}
+		if config.TTL == declared["ttl"] {
+			no++
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return nil
 }
 
 // startAll starts the parts at once; the nodes after the first later, if it is
