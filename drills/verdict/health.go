@@ -107,36 +107,31 @@ func (j *judge) outageSpans() []lasted {
 }
 
 // serving are the times in which a stream was served by the node: perhaps as soon
-// as it had sent what was not.
+// as it had sent what it sent before.
 func (j *judge) serving(by, node string) []lasted {
 	var out []lasted
-	served := func(r run) bool { return success(r.value()) && nodeOf(r.first) == node }
 	for _, r := range j.writes(by) {
-		if !served(r) {
+		if !success(r.value()) || nodeOf(r.first) != node {
 			continue
 		}
-		at := timeline.Interval{Lo: j.lastOther(by, served, r.first.At.Lo), Hi: max(r.first.At.Hi, r.latest.At.Hi)}
+		at := timeline.Interval{Lo: j.lastSent(by, r.first.At.Lo), Hi: max(r.first.At.Hi, r.latest.At.Hi)}
 		out = append(out, lasted{sure: timeline.Interval{Lo: r.first.At.Hi, Hi: r.latest.At.Lo}, wide: at, events: of(r.first, r.latest)})
 	}
 	slices.SortFunc(out, func(a, b lasted) int { return cmp.Compare(a.wide.Lo, b.wide.Lo) })
 	return out
 }
 
-// lastOther is when a stream last sent, before it sent at t, what did not become a
-// result of that kind; t if there was nothing since the last that did.
-func (j *judge) lastOther(by string, kind func(run) bool, t time.Duration) time.Duration {
-	last, own := time.Duration(math.MinInt64), time.Duration(math.MinInt64)
+// lastSent is when a stream last sent before it sent at t; t if it had not.
+func (j *judge) lastSent(by string, t time.Duration) time.Duration {
+	last := time.Duration(math.MinInt64)
 	for _, r := range j.writes(by) {
 		for _, e := range r.events() {
-			switch {
-			case e.At.Lo < t && kind(r):
-				own = max(own, e.At.Lo)
-			case e.At.Lo <= t && !kind(r):
+			if e.At.Lo < t {
 				last = max(last, e.At.Lo)
 			}
 		}
 	}
-	if last == math.MinInt64 || own > last {
+	if last == math.MinInt64 {
 		return t
 	}
 	return last
