@@ -16,8 +16,8 @@ import (
 // 2·patience) asks for votes.
 const (
 	beat     = 50 * time.Millisecond
-	patience = 400 * time.Millisecond
-	answerIn = 300 * time.Millisecond
+	patience = 1500 * time.Millisecond
+	answerIn = 2 * time.Second
 )
 
 // An entry is a write, or the removal of a run.

@@ -63,7 +63,7 @@ func (n *node) writable() (ok, rogue bool) {
 	if n.state == "leader" {
 		return true, false
 	}
-	rogue = n.bad["dual"] && !n.was.IsZero() && time.Since(n.was) < 3*time.Second
+	rogue = n.bad["dual"] && !n.was.IsZero() && time.Since(n.was) < 5*time.Second
 	return rogue, rogue
 }
 
@@ -149,7 +149,7 @@ func runRouter(dir string) error {
 				r.SetURL(to)
 			}
 		},
-		Transport:    &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: time.Second},
+		Transport:    &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: 5 * time.Second},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
 	return http.ListenAndServe(l.Router, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

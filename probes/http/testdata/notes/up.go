@@ -144,12 +144,12 @@ func systemFile(exe, dir, bad string, l layout) string {
 		fmt.Fprintf(&b, "    - {name: %s, url: \"http://%s\", pidfile: %s, start: [%s, node, -dir, %s, -id, %s, -bad, %q]}\n",
 			n, l.Nodes[n], pidFile(dir, n), exe, dir, n, bad)
 	}
-	fmt.Fprintf(&b, `clients: {url: "http://%s", connect: 200ms, statement: 500ms, backoff: {from: 20ms, to: 100ms}}
+	fmt.Fprintf(&b, `clients: {url: "http://%s", connect: 1s, statement: 3s, backoff: {from: 20ms, to: 100ms}}
 http:
   write:
     path: /items
     body: '{"id":"{{.ID}}"}'
-    timeout: 500ms
+    timeout: 3s
     acked: [201]
     refused: [409, 503]
     taker: {header: X-Node}
@@ -160,7 +160,7 @@ http:
   detect: {path: /status, matches: "no leader|candidate"}
   health: {path: /healthz, ok: [200]}
   clean:  {path: "/items?run={{.Run}}"}
-objectives: {detection: 2s, rto: 5s, rpo: 0 writes, split_brain: never, rejoin: 5s, redundancy: 30s, false_green: 2s}
+objectives: {detection: 5s, rto: 15s, rpo: 0 writes, split_brain: never, rejoin: 10s, redundancy: 60s, false_green: 5s}
 `, l.Router)
 	return b.String()
 }
