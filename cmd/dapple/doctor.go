@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -22,6 +23,7 @@ import (
 	allprobes "github.com/dapple-drills/dapple/probes/all"
 	"github.com/dapple-drills/dapple/targets/docker"
 	"github.com/dapple-drills/dapple/targets/docker/selfrun"
+	"github.com/dapple-drills/dapple/targets/host"
 )
 
 // A finding of the doctor: what was tried, whether it works here, and if not, why
@@ -49,7 +51,7 @@ func doctorCmd(g *globals, io stdio) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var findings []finding
-			for _, e := range append(examinations(), systemExaminations(g, io, on)...) {
+			for _, e := range slices.Concat(examinations(), systemExaminations(g, io, on), nodeExaminations(on)) {
 				findings = append(findings, examine(c.Context(), e))
 			}
 			if asJSON {
@@ -236,6 +238,28 @@ func systemExaminations(g *globals, io stdio, on string) []examination {
 		}
 		return strings.Join(parts, ", "), nil
 	}}}
+}
+
+// nodeExaminations say of each node of a system which faults it can carry.
+func nodeExaminations(on string) []examination {
+	if on == "" || strings.HasPrefix(on, clusterPrefix) {
+		return nil // the nodes of a built-in cluster are of a kind that was said above
+	}
+	files, err := loadSystem(on)
+	if err != nil {
+		return nil // said by the examination of the system
+	}
+	var all []examination
+	for _, h := range files.system.Nodes.Hosts {
+		all = append(all, examination{"faults on " + h.Name, func(context.Context) (string, error) {
+			n, err := host.New(h.Name, hostConfig(h))
+			if err != nil {
+				return "", err
+			}
+			return carried(n), nil
+		}})
+	}
+	return all
 }
 
 // openSystem opens a system without a scenario.

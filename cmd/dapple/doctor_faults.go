@@ -81,3 +81,24 @@ func needs(k injectors.Kind) string {
 	}
 	return "needed is that " + strings.Join(list, " and ")
 }
+
+// carried says which faults a node can carry, by what it is, and which not.
+func carried(n targets.Node) string {
+	var can, cannot []string
+	for _, k := range allinjectors.Kinds() {
+		_, restarts := n.(targets.Starter)
+		switch {
+		case k.Carries(n) != nil:
+			cannot = append(cannot, k.Name)
+		case k.Name == "kill" && !restarts:
+			can = append(can, "kill (STOP only: nothing could start it again)")
+		default:
+			can = append(can, k.Name)
+		}
+	}
+	says := strings.Join(can, ", ")
+	if len(cannot) > 0 {
+		says += "; not " + strings.Join(cannot, ", ")
+	}
+	return says
+}

@@ -21,6 +21,10 @@ var built = sync.OnceValues(func() (dir string, err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return dir, fmt.Errorf("build the program: %w\n%s", err, out)
 	}
+	service := exec.Command("go", "build", "-o", filepath.Join(dir, "notes"), "../../probes/http/testdata/notes")
+	if out, err := service.CombinedOutput(); err != nil {
+		return dir, fmt.Errorf("build the service of kind http: %w\n%s", err, out)
+	}
 	return dir, nil
 })
 
@@ -59,7 +63,7 @@ func TestCommands(t *testing.T) {
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "drill": drill},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "drill": drill, "service": service},
 	})
 }
 

@@ -127,6 +127,7 @@ func (o *once) Write(b []byte) (int, error) {
 	o.tried++
 	o.mu.Unlock()
 	n, err := o.Conn.Write(b)
+	prompt(o.Conn)
 	if err != nil {
 		o.ended(err)
 	}

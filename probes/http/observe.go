@@ -12,7 +12,7 @@ import (
 
 // lookEvery is how often each node is asked whether the service shows that it
 // knows.
-const lookEvery = 25 * time.Millisecond
+const lookEvery = 50 * time.Millisecond
 
 // Observe asks every node and the client endpoint by http.detect, and emits a Detected event by
 // "detect/NODE" (or "detect/clients") each time that the answer begins to match. A node that matches

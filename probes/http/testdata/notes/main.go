@@ -2,7 +2,7 @@
 // nodes that elect a leader among them and keep a list of ids, and a router before
 // them, each a process of its own. It is about what a team might write by itself.
 //
-//	notes up -dir DIR [-bad lose-tail,dual,green,stale]
+//	notes up -dir DIR [-bad lose-tail,dual,green,deaf]
 //
 // starts all of it on free ports of the loopback interface, writes DIR/system.yaml,
 // says "ready" on stdout, and runs until it is ended; its processes end with it.

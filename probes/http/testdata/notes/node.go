@@ -48,6 +48,7 @@ type node struct {
 	more   *sync.Cond     // acks or term changed
 	was    time.Time      // it was leader until then
 	fresh  bool           // it was started with an empty or an old log; see deaf
+	seen   []int          // how long the log was at each of the last beats; see lose-tail
 }
 
 func runNode(dir, id string, bad map[string]bool) error {
@@ -137,6 +138,7 @@ func (n *node) follow(term int, leader string) {
 func (n *node) tick() {
 	for range time.Tick(beat) {
 		n.mu.Lock()
+		n.seen = append(n.seen, len(n.log))
 		switch {
 		case n.state == "leader":
 			for _, p := range n.peers {

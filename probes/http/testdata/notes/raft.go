@@ -89,8 +89,9 @@ func (n *node) send(peer string, term int) {
 		n.mu.Unlock()
 		return
 	}
-	at := min(n.acks[peer], len(n.log))
-	b := batch{Term: term, At: at, From: n.id, Entries: slices.Clone(n.log[at:])}
+	upTo := n.passed()
+	at := min(n.acks[peer], upTo)
+	b := batch{Term: term, At: at, From: n.id, Entries: slices.Clone(n.log[at:upTo])}
 	if at > 0 {
 		b.AtTerm = n.log[at-1].Term
 	}
@@ -111,6 +112,15 @@ func (n *node) send(peer string, term int) {
 	default:
 		n.acks[peer] = 0
 	}
+}
+
+// passed is how much of the log is passed on: all, or what is 300 ms old.
+func (n *node) passed() int {
+	const beats = 6
+	if !n.bad["lose-tail"] || len(n.seen) < beats {
+		return len(n.log)
+	}
+	return min(n.seen[len(n.seen)-beats], len(n.log))
 }
 
 func (n *node) onAppend(b batch) verdict {

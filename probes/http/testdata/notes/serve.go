@@ -42,7 +42,7 @@ func (n *node) routes() http.Handler {
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		if n.state != "leader" && time.Since(n.heard) > patience/2 && !n.bad["green"] {
+		if n.state != "leader" && time.Since(n.heard) > patience/4 && !n.bad["green"] {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})

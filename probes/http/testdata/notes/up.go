@@ -160,7 +160,7 @@ http:
   detect: {path: /status, matches: "no leader|candidate"}
   health: {path: /healthz, ok: [200]}
   clean:  {path: "/items?run={{.Run}}"}
-objectives: {detection: 5s, rto: 15s, rpo: 0 writes, split_brain: never, rejoin: 10s, redundancy: 60s, false_green: 5s}
+objectives: {detection: 5s, rto: 15s, rpo: 0 writes, split_brain: never, rejoin: 10s, redundancy: 60s, false_green: 1200ms}
 `, l.Router)
 	return b.String()
 }
