@@ -251,7 +251,7 @@ func nodeExaminations(on string) []examination {
 	}
 	var all []examination
 	for _, h := range files.system.Nodes.Hosts {
-		all = append(all, examination{"faults on " + h.Name, func(context.Context) (string, error) {
+		all = append(all, examination{what: "faults on " + h.Name, try: func(context.Context) (string, error) {
 			n, err := host.New(h.Name, hostConfig(h))
 			if err != nil {
 				return "", err

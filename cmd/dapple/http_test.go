@@ -18,7 +18,7 @@ import (
 // service DIR [BAD] starts the replicated service of probes/http/testdata/notes,
 // with what of it is to be broken, until the script ends. Its system file is
 // DIR/system.yaml.
-func service(ts *testscript.TestScript, neg bool, args []string) {
+func serviceUp(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: service dir [what is broken]")
 	}

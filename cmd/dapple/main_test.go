@@ -63,7 +63,7 @@ func TestCommands(t *testing.T) {
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "drill": drill, "service": service},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "drill": drill, "service": serviceUp},
 	})
 }
 

@@ -163,6 +163,11 @@ func set(in *verdict.Input, key, value string) error {
 			return err
 		}
 		in.Bent = append(in.Bent, b)
+	case strings.HasPrefix(key, "untold "):
+		if in.Untold == nil {
+			in.Untold = map[string]string{}
+		}
+		in.Untold[strings.TrimPrefix(key, "untold ")] = value
 	case strings.HasPrefix(key, "mode "):
 		metric, name, _ := strings.Cut(strings.TrimPrefix(key, "mode "), " ")
 		lo, hi, err := span(value)
