@@ -3,7 +3,7 @@
 # vet, test and build share their cache with cgo off; the race detector needs it on.
 export CGO_ENABLED = 0
 
-.PHONY: build test check bench fuzz proof kill-matrix
+.PHONY: build test check bench fuzz proof kill-matrix selftest
 
 build: ## bin/dapple
 	go build -trimpath -o bin/dapple ./cmd/dapple
@@ -24,6 +24,9 @@ bench: ## the figures that the docs quote: ratios measured in one run
 
 proof: build ## hours: drills every known-bad cluster and its sound twin; PROOF="-rows 6,15 -n 3"
 	go test -tags proof -timeout 24h -v -run TestEveryTwin ./internal/proof -args $(PROOF)
+
+selftest: build ## minutes: every number holds a known truth, in 1,000 runs; SELFTEST="--seed 7"
+	bin/dapple selftest --runs 1000 $(SELFTEST)
 
 fuzz: ## every fuzz target for 20 s
 	.ci/fuzz 20s

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/dapple-drills/dapple/drills/selftest"
 	"github.com/dapple-drills/dapple/injectors/agent"
 	"github.com/dapple-drills/dapple/internal/inside"
 	"github.com/dapple-drills/dapple/targets"
@@ -34,6 +35,9 @@ const (
 	modeMember = "etcd-member" // one member of the embedded etcd cluster
 	modeRelay  = "relay"       // connects from inside of nodes, see targets/ssh
 	modeInside = inside.Mode   // works in the control group of a node, see package inside
+
+	modeSelftestAgent  = "selftest-agent"  // holds the scripted fault of a run
+	modeSelftestWorker = "selftest-worker" // does one run, and may be held up
 )
 
 // hidden runs a mode and says whether args asked for one.
@@ -64,6 +68,10 @@ func hidden(args []string) (code int, done bool) {
 		err = trialMain(ctx, os.Stdout)
 	case modeInside:
 		err = inside.Main(ctx, os.Stdin, os.Stdout)
+	case modeSelftestAgent:
+		err = selftest.AgentMain(ctx, os.Stdin, os.Stdout, args[1:])
+	case modeSelftestWorker:
+		err = selftest.WorkerMain(ctx, os.Stdin, os.Stdout)
 	case modeMember:
 		err = embedded.MemberMain(ctx, args[1:])
 	default:

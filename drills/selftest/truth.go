@@ -1,0 +1,126 @@
+package selftest
+
+import (
+	"time"
+
+	"github.com/dapple-drills/dapple/drills/timeline"
+	"github.com/dapple-drills/dapple/probes"
+)
+
+// A truth is what really happened in a run, as the world has it.
+type truth struct {
+	effect time.Time
+	outage timeline.Interval // how long the clients' endpoint did not serve
+	lasted map[string]timeline.Interval
+	counts map[string]int64
+	// overlap is how long both sides took writes; at most 0: they did not.
+	overlap time.Duration
+	kept    bool // what the old side took meanwhile is in the final history
+}
+
+// none is the truth about a duration that there was none of.
+var none timeline.Interval
+
+func exact(d time.Duration) timeline.Interval { return timeline.Interval{Lo: d, Hi: d} }
+
+// truth says what happened. Call it when the run is over.
+func (w *world) truth() truth {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := &w.c.Script
+	t := truth{effect: w.effect, lasted: map[string]timeline.Interval{}, counts: w.counts(), kept: s.Merge, overlap: -1}
+	served := exact(s.Route) // when the endpoint served again, since the effect
+	if !w.opened.lo.IsZero() {
+		served = timeline.Interval{Lo: w.opened.lo.Sub(w.effect), Hi: w.opened.hi.Sub(w.effect)}
+	}
+	if w.c.truth() > 0 {
+		t.outage = timeline.Interval{Lo: served.Lo - s.Begin, Hi: served.Hi - w.unserved(served.Lo)}
+	}
+	t.lasted["rto"] = timeline.Interval{Lo: t.outage.Lo, Hi: t.outage.Hi + reconnectFor(t.outage)}
+	t.lasted["rejoin"], t.lasted["redundancy"] = none, none
+	t.lasted["false_green"], t.lasted["false_red"] = none, none
+	if t.outage != none { // an app client may fail for longer than the system
+		t.lasted["false_green"] = timeline.Interval{
+			Lo: max(0, min(s.Green, served.Lo)-s.Begin), Hi: max(0, min(s.Green, served.Hi+reconnect)-s.Begin),
+		}
+	}
+	if !s.Failover {
+		return t
+	}
+	t.lasted["detection"] = exact(s.Detect)
+	t.lasted["election"] = exact(s.Elect - s.Detect)
+	t.lasted["promotion"] = exact(s.Promote - s.Elect)
+	t.lasted["routing"] = served.Sub(exact(s.Promote))
+	t.lasted["fence_lag"] = exact(max(s.Begin, s.Fence) - s.Promote)
+	t.lasted["rejoin"] = exact(s.Rejoin)
+	t.lasted["redundancy"] = exact(w.mended.Add(s.Rejoin).Sub(w.effect))
+	if s.Fence > 0 {
+		t.overlap = s.Fence - s.Promote
+	}
+	if age, ok := w.age(); ok {
+		t.lasted["rpo"] = exact(age)
+	}
+	return t
+}
+
+// unserved is when the first request that was not served was sent, since the
+// effect: it was on its way when service went away. Whom it met, the clients were
+// without service from then on.
+func (w *world) unserved(served time.Duration) time.Duration {
+	down, up := w.effect.Add(w.c.Script.Begin), w.effect.Add(served)
+	first := down
+	for _, r := range w.asked {
+		missed := r.class != probes.Acked || !r.back.Before(up)
+		if missed && r.back.After(down) && r.sent.Before(first) {
+			first = r.sent
+		}
+	}
+	return first.Sub(w.effect)
+}
+
+// reconnectFor is for how much longer an app client may have been without service
+// than the system was.
+func reconnectFor(outage timeline.Interval) time.Duration {
+	if outage == none {
+		return timeline.FromMS(hiccup)
+	}
+	return reconnect
+}
+
+// counts are of the writes that are not as their clients were told.
+func (w *world) counts() map[string]int64 {
+	n := map[string]int64{"lost": 0, "late": 0, "duplicate": 0, "phantom": 0}
+	for _, r := range w.rows {
+		told := w.said[r.id]
+		switch {
+		case r.gone && told == probes.Acked:
+			n["lost"]++
+		case r.late && told == probes.Unknown:
+			n["late"]++
+		case r.ghost && told == probes.Failed:
+			n["phantom"]++
+		}
+		if !r.gone {
+			n["duplicate"] += int64(r.times - 1)
+		}
+	}
+	return n
+}
+
+// age is how much older than the old side's last acknowledged write the earliest
+// lost one is.
+func (w *world) age() (age time.Duration, ok bool) {
+	var first, last time.Time
+	for _, r := range w.rows {
+		if r.on != nodeA || w.said[r.id] != probes.Acked {
+			continue
+		}
+		if r.gone && (first.IsZero() || r.at.Before(first)) {
+			first = r.at
+		}
+		if r.at.After(last) {
+			last = r.at
+		}
+	}
+	return last.Sub(first), !first.IsZero()
+}
