@@ -44,7 +44,7 @@ func controlOf(name string) (control, error) {
 // controls are the broken pipelines.
 func controls() []control {
 	return []control{
-		{"direct writes are told late", 0, "promotion", tamper{event: shifted("direct/", 200*time.Millisecond)}},
+		{"direct writes are told early", 0, "promotion", tamper{event: shifted("direct/", -200*time.Millisecond)}},
 		{"recovery is told early", 2, "outage", tamper{event: earlyRecovery(120 * time.Millisecond)}},
 		{"old sessions are not watched", 51, "split_brain", tamper{event: without("old/")}},
 		{"the health check is told early", 7, "false_green", tamper{event: shifted("health/", -600*time.Millisecond)}},
