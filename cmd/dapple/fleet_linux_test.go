@@ -244,7 +244,7 @@ func TestTheWayToAMachineIsNeverCut(t *testing.T) {
 			continue
 		}
 		tried++
-		with := map[string]string{"netem": "{delay: 10ms, peers: [clients]}"}[k.Name]
+		with := map[string]string{"netem": "{delay: 10ms, peers: [clients]}", "dns": "{drop: yes}"}[k.Name]
 		_, err := planned(t, f, k.Name, cmp.Or(with, "{}"), nodes[:1], nodes[1:])
 		if !errors.Is(err, targets.ErrUnsupported) || !strings.Contains(err.Error(), "never cut") {
 			t.Errorf("%s: %v", k.Name, err)

@@ -9,8 +9,12 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"github.com/dapple-drills/dapple/scenarios/starter"
 	"github.com/dapple-drills/dapple/targets/docker"
@@ -120,6 +124,14 @@ func (l *look) ask(ctx context.Context, address string) (answer, bool) {
 		}
 		return a, true
 	}
+	if a, ok := l.askGateway(ctx, base); ok {
+		return a, ok
+	}
+	return l.askEtcd(ctx, base)
+}
+
+// askGateway asks etcd in JSON, as it is answered unless that is turned off.
+func (l *look) askGateway(ctx context.Context, base string) (a answer, ok bool) {
 	var s struct {
 		Header struct {
 			Cluster string `json:"cluster_id"`
@@ -127,9 +139,9 @@ func (l *look) ask(ctx context.Context, address string) (answer, bool) {
 		}
 	}
 	if !l.get(ctx, http.MethodPost, base+"/v3/maintenance/status", &s) || s.Header.Cluster == "" {
-		return answer{}, false
+		return a, false
 	}
-	a := answer{kind: "etcd", group: s.Header.Cluster, name: s.Header.Member, base: base}
+	a = answer{kind: "etcd", group: s.Header.Cluster, name: s.Header.Member, base: base}
 	var list struct {
 		Members []struct {
 			Name string
@@ -140,6 +152,32 @@ func (l *look) ask(ctx context.Context, address string) (answer, bool) {
 	for _, m := range list.Members {
 		if len(m.URLs) > 0 {
 			a.members = append(a.members, member{m.Name, m.URLs[0], m.URLs[0]})
+		}
+	}
+	return a, true
+}
+
+// askEtcd asks as etcd's own clients do.
+func (l *look) askEtcd(ctx context.Context, base string) (a answer, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, l.client.Timeout)
+	defer cancel()
+	k, err := clientv3.New(clientv3.Config{Endpoints: []string{base}, DialTimeout: l.client.Timeout, Logger: zap.NewNop(), Context: ctx, MaxUnaryRetries: 1})
+	if err != nil {
+		return a, false
+	}
+	defer func() { _ = k.Close() }() // nothing was written
+	status, err := k.Status(ctx, base)
+	if err != nil {
+		return a, false
+	}
+	a = answer{kind: "etcd", group: strconv.FormatUint(status.Header.ClusterId, 10), name: strconv.FormatUint(status.Header.MemberId, 10), base: base}
+	list, err := k.MemberList(ctx)
+	if err != nil {
+		return a, true // it is etcd, without a quorum
+	}
+	for _, m := range list.Members {
+		if len(m.ClientURLs) > 0 {
+			a.members = append(a.members, member{m.Name, m.ClientURLs[0], m.ClientURLs[0]})
 		}
 	}
 	return a, true

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,11 +75,13 @@ func newStranger(t *testing.T) stranger {
 	return s
 }
 
-// may says whether he may have namespaces of his own.
+// may says whether he may have namespaces of his own: the trial of the doctor is
+// made in one.
 func (s stranger) may() error {
-	c, said := s.command(context.Background(), "trial")
-	if err := c.Run(); err != nil {
-		return errors.New(said.String())
+	c := exec.CommandContext(context.Background(), "unshare", "--user", "--map-root-user", s.exe, "trial")
+	c.Env, c.Dir, c.SysProcAttr = append(os.Environ(), "DAPPLE_HOME="+s.home, "HOME="+s.home), s.home, s.attr
+	if said, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, said)
 	}
 	return nil
 }
