@@ -9,13 +9,10 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
-
+	"github.com/dapple-drills/dapple/probes/etcd"
 	"github.com/dapple-drills/dapple/scenarios/starter"
 	"github.com/dapple-drills/dapple/targets/docker"
 )
@@ -127,7 +124,7 @@ func (l *look) ask(ctx context.Context, address string) (answer, bool) {
 	if a, ok := l.askGateway(ctx, base); ok {
 		return a, ok
 	}
-	return l.askEtcd(ctx, base)
+	return l.askEtcd(ctx, address)
 }
 
 // askGateway asks etcd in JSON, as it is answered unless that is turned off.
@@ -158,27 +155,16 @@ func (l *look) askGateway(ctx context.Context, base string) (a answer, ok bool) 
 }
 
 // askEtcd asks as etcd's own clients do.
-func (l *look) askEtcd(ctx context.Context, base string) (a answer, ok bool) {
+func (l *look) askEtcd(ctx context.Context, address string) (a answer, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, l.client.Timeout)
 	defer cancel()
-	k, err := clientv3.New(clientv3.Config{Endpoints: []string{base}, DialTimeout: l.client.Timeout, Logger: zap.NewNop(), Context: ctx, MaxUnaryRetries: 1})
+	s, err := etcd.Look(ctx, address)
 	if err != nil {
-		return a, false
+		return a, false // something else, or nothing
 	}
-	defer func() { _ = k.Close() }() // nothing was written
-	status, err := k.Status(ctx, base)
-	if err != nil {
-		return a, false
-	}
-	a = answer{kind: "etcd", group: strconv.FormatUint(status.Header.ClusterId, 10), name: strconv.FormatUint(status.Header.MemberId, 10), base: base}
-	list, err := k.MemberList(ctx)
-	if err != nil {
-		return a, true // it is etcd, without a quorum
-	}
-	for _, m := range list.Members {
-		if len(m.ClientURLs) > 0 {
-			a.members = append(a.members, member{m.Name, m.ClientURLs[0], m.ClientURLs[0]})
-		}
+	a = answer{kind: "etcd", group: s.Cluster, name: s.Member, base: "http://" + address}
+	for i, name := range s.Names {
+		a.members = append(a.members, member{name, s.URLs[i], s.URLs[i]})
 	}
 	return a, true
 }
