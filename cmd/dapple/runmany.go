@@ -167,7 +167,6 @@ type many struct {
 	job   *ci.Job
 	todo  []todo
 	batch reports.Batch
-	errs  []error
 }
 
 // todo is a scenario that was read, or why it is left out.

@@ -120,6 +120,8 @@ func (s *System) seek(ctx context.Context) (opinion, error) {
 	var best opinion
 	var errs []error
 	found := 0
+	enough := func() bool { return true } // stops the wait for the others, once it has begun
+	defer func() { enough() }()
 	for a := range s.opinions(ctx) {
 		if a.err != nil {
 			errs = append(errs, a.err)
@@ -129,7 +131,7 @@ func (s *System) seek(ctx context.Context) (opinion, error) {
 			best = a.opinion
 		}
 		if found++; found == len(s.sentinels)/2+1 {
-			defer time.AfterFunc(laggards, cancel).Stop()
+			enough = time.AfterFunc(laggards, cancel).Stop
 		}
 	}
 	if found > 0 {
