@@ -1,12 +1,14 @@
 package drills
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/dapple-drills/dapple/drills/timeline"
@@ -139,7 +141,7 @@ func (p *Plan) input(n int, t timeline.Timeline, v Preview, dead map[string]bool
 func inputOf(f Facts, o scenarios.Objectives) verdict.Input {
 	phase := "random"
 	if len(f.Steps) > 0 {
-		phase = f.Steps[0].Phase
+		phase = slices.MinFunc(f.Steps, func(a, b StepFacts) int { return cmp.Compare(a.AtMS, b.AtMS) }).Phase
 	}
 	return verdict.Input{
 		Objectives:   o,

@@ -314,3 +314,22 @@ func TestAPhaseThatCannotBeLockedOnIsRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Only where the first fault landed can be judged: a phase of a later one would be
+// asked for and never looked at.
+func TestAPhaseOfALaterStepIsRefusedAndTheAskedOneIsForTheFirst(t *testing.T) {
+	p := newWorld().plan(t)
+	p.System, p.Kind.Lock = leased{newWorld(), 0}, []string{"worst", "best"}
+	p.Steps[0].Pos.Line = 3
+	later := p.Steps[0]
+	later.Pos.Line, later.At = 9, scenarios.Duration(5*time.Second)
+	p.Steps = append(p.Steps, later)
+	p.Phase = scenarios.Best
+	if a, b := p.phaseOf(p.Steps[0]), p.phaseOf(p.Steps[1]); a != scenarios.Best || b != scenarios.Random {
+		t.Errorf("the first is to land in %s, the later one in %s", a, b)
+	}
+	p.Steps[1].Phase = scenarios.Worst
+	if err := p.lockable(t.Context(), p.Steps[1]); err == nil || !strings.Contains(err.Error(), "later step") {
+		t.Errorf("%v", err)
+	}
+}

@@ -18,9 +18,18 @@ import (
 // effect, and a renewal that comes early must not come before it.
 const before = 10 // one tenth
 
-// phaseOf is the phase that a step's fault is to land in.
+// phaseOf is the phase that a step's fault is to land in. What was asked for in place
+// of the scenario's is for the first step: the others keep their distance from it.
 func (p *Plan) phaseOf(s Step) scenarios.Phase {
-	return cmp.Or(p.Phase, s.Phase, scenarios.Random)
+	if s.Pos == p.first().Pos {
+		return cmp.Or(p.Phase, s.Phase, scenarios.Random)
+	}
+	return cmp.Or(s.Phase, scenarios.Random)
+}
+
+// first is the step whose fault is made first.
+func (p *Plan) first() Step {
+	return slices.MinFunc(p.Steps, func(a, b Step) int { return cmp.Compare(a.At, b.At) })
 }
 
 // lockable says why a step's phase cannot be locked on; nil if it can, or need not.
@@ -28,6 +37,9 @@ func (p *Plan) lockable(ctx context.Context, s Step) error {
 	phase := p.phaseOf(s)
 	if phase == scenarios.Random {
 		return nil
+	}
+	if s.Pos != p.first().Pos {
+		return fmt.Errorf("%s: phase %s of a later step: only where the first fault landed is judged; leave it out here, or make this the first step", s.Pos, phase)
 	}
 	if !slices.Contains(p.Kind.Lock, string(phase)) {
 		return fmt.Errorf("%s: phase %s is not available for kind %s: its renewals cannot be locked on; only random is", s.Pos, phase, p.Kind.Name)

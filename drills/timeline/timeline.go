@@ -88,9 +88,10 @@ const (
 	// view to the first with the new one). By is the observer. The first view of
 	// an observer is one too, with the two ends of that look.
 	Leader Kind = "leader"
-	// Renewed: within At the primary renewed the lease that its role rests on; N is
-	// the pause between renewals in nanoseconds, by the settings. Emitted where a
-	// fault is to land in a phase of that cycle.
+	// Renewed: within At there came a sign that the primary had just renewed the lease
+	// that its role rests on; the renewal itself may be a step of its loop older. N is
+	// the pause between renewals in nanoseconds, by the settings. It places a fault in
+	// a phase of that cycle, and dates nothing. Emitted where a phase is asked for.
 	Renewed Kind = "renewed"
 	// Detected: the system showed within At that it knows, other than by a
 	// change of leader; Value says how. One from before the fault counts for
