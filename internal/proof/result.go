@@ -133,7 +133,7 @@ const head = `# Track record
 What dapple has caught. Each line is a cluster with one known mistake (the twin) and
 the same cluster without it. Caught means that the drill said so in the words of the
 signature; silent, that the drill of the sound cluster passed. What could not be told
-on the day (the machine was too busy) is counted apart.
+(the machine was too busy, or it was not drilled yet) is counted apart.
 
 Written by ` + "`make proof`" + `, from the records of real drills; the table of rows is in
 ` + "`internal/proof/rows.go`" + `.
