@@ -113,31 +113,23 @@ func (s stranger) scenario() string {
 	return file
 }
 
+// What is promised is that every fault is proven and taken back; whether the numbers
+// can be told is the machine's as well, so that it is asked again, and in the end
+// let be, as long as the faults are proven.
 func TestWhoeverHasNoRightsDrillsEtcdInNamespacesWithEveryFaultProven(t *testing.T) {
 	s := newStranger(t)
 	var said string
+	var proven []string // what falls short of it
 	got := unproven
-	for try := 1; got == unproven && try <= 3; try++ { // a busy machine may say that it cannot tell
+	for try := 1; got == unproven && try <= 5 && (try <= 2 || len(proven) > 0); try++ {
 		if err := os.RemoveAll(filepath.Join(s.home, "run")); err != nil {
 			t.Fatal(err)
 		}
 		said, got = s.try("run", s.scenario(), "--on", "cluster:etcd-netns", "--out", "run")
+		proven = s.unprovenFaults()
 	}
-	if got != 0 {
-		t.Fatalf("exit code %d, want 0\n%s", got, said)
-	}
-	run, err := reports.Load(filepath.Join(s.home, "run"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	trial := run.Record.Trials[0]
-	for _, f := range trial.Faults {
-		if f.Effect == nil || f.Revert == nil {
-			t.Errorf("%s on %s: effect %v, revert %v", f.Kind, f.Node, f.Effect, f.Revert)
-		}
-	}
-	if want := 4 + 3; len(trial.Faults) != want { // the cut is made on each of the three
-		t.Errorf("%d faults, want %d", len(trial.Faults), want)
+	if got != 0 && got != unproven || len(proven) > 0 {
+		t.Fatalf("exit code %d; of the faults: %v\n%s", got, proven, said)
 	}
 	if said, got := s.try("revert"); got != 0 || !strings.Contains(said, "nothing is left to revert") {
 		t.Errorf("revert: %d, %s", got, said)
@@ -145,6 +137,24 @@ func TestWhoeverHasNoRightsDrillsEtcdInNamespacesWithEveryFaultProven(t *testing
 	if left := s.children(s.exe); len(left) > 0 {
 		t.Errorf("processes are left: %v", left)
 	}
+}
+
+// unprovenFaults names what of the scenario's faults the record does not prove.
+func (s stranger) unprovenFaults() (short []string) {
+	run, err := reports.Load(filepath.Join(s.home, "run"))
+	if err != nil {
+		return []string{err.Error()}
+	}
+	trial := run.Record.Trials[0]
+	for _, f := range trial.Faults {
+		if f.Effect == nil || f.Revert == nil {
+			short = append(short, fmt.Sprintf("%s on %s: effect %v, revert %v", f.Kind, f.Node, f.Effect, f.Revert))
+		}
+	}
+	if want := 4 + 3; len(trial.Faults) != want { // the cut is made on each of the three
+		short = append(short, fmt.Sprintf("%d faults, want %d", len(trial.Faults), want))
+	}
+	return short
 }
 
 func TestNothingIsLeftOfNamespacesWhoseRunnerIsKilled(t *testing.T) {
