@@ -201,7 +201,7 @@ func (t *textWriter) trial(rec *drills.Record, v *trialView) {
 		if f.Severity == "warning" {
 			name = "warning"
 		}
-		t.wrap("  ", name+", "+lowerLabel(label(f.Objective))+": "+joinWords("; wanted ", orText(f.Text, f.Got), f.Want))
+		t.wrap("  ", name+", "+lowerLabel(label(f.Objective))+": "+joinWords("; wanted ", joinWords(": ", f.Got, f.Text), f.Want))
 	}
 }
 
