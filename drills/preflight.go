@@ -44,6 +44,9 @@ func Preflight(ctx context.Context, p *Plan) (Preview, error) {
 		problems = append(problems, err)
 	}
 	problems = append(problems, connects(ctx, p)...)
+	strange, errs := oneCluster(ctx, p)
+	v.Notes = append(v.Notes, strange...)
+	problems = append(problems, errs...)
 	if err := v.settings(ctx, p); err != nil {
 		problems = append(problems, err)
 	}

@@ -226,6 +226,14 @@ type Expecter interface {
 	Expect(ctx context.Context, c Cause) (ranges map[string]Range, failover, ok bool, err error)
 }
 
+// An Identifier is a System whose servers carry the identity of the cluster that they
+// were made for, which no setting changes.
+type Identifier interface {
+	// Identity asks the server of n, or the one behind the clients' endpoint if n is
+	// nil: "PostgreSQL system identifier 7412…". An error says why it cannot be told.
+	Identity(ctx context.Context, n targets.Node) (string, error)
+}
+
 // Forker is a System that can prove from its own records that two histories
 // exist.
 type Forker interface {

@@ -80,6 +80,7 @@ func Run(t *testing.T, b *Bench) {
 	s.writing(t)
 	t.Run("SettingsAndExpectationComeFromTheLiveSystem", s.settings)
 	t.Run("EveryNodeTakesPartAtRest", s.members)
+	t.Run("AllNodesAndTheEndpointAreOfOneCluster", s.identity)
 	for _, c := range b.Cases {
 		t.Run("WriteClass/"+c.Name, func(t *testing.T) { s.class(t, c) })
 	}

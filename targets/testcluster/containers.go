@@ -37,7 +37,7 @@ func (c containers) start(ctx context.Context, info Info, o Options) (*Cluster, 
 	began := time.Now()
 	r := &run{place: p, secrets: newSecrets(), o: o}
 	if err = r.begin(ctx); err == nil {
-		err = c.up(ctx, r)
+		err = r.watched(ctx, c.up)
 	}
 	if err != nil {
 		return nil, errors.Join(err, r.stop(context.WithoutCancel(ctx)))
