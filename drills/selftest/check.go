@@ -55,7 +55,9 @@ func check(o outcome, base time.Time) (all []Reading, why string) {
 		return nil, or(o.rec.Reason, "no trial was made")
 	}
 	c := &checker{outcome: o, base: base, t: o.rec.Trials[0]}
-	c.rtt = c.roundTrip()
+	if c.rtt = c.roundTrip(); timeline.MS(c.rtt) > hiccup {
+		return nil, fmt.Sprintf("the machine is too busy: a write took up to %v before anything was done to the servers, which share it with us", c.rtt.Round(time.Millisecond))
+	}
 	c.effect()
 	c.fresh()
 	for _, d := range durations() {

@@ -27,12 +27,13 @@ var kind = probes.Kind{Name: "scripted", Summary: "an in-process system that doe
 type system struct {
 	addrs map[string]string // by the name of the gate
 	told  func(id, probes.Class)
-	asked func(request) // of each request at the clients' endpoint
+	asked func(request) // of each request to write
 	acked func() []id   // for a control that is to be found wrong
 }
 
-// A request is one write at the clients' endpoint, from when it was really begun.
+// A request is one write at a gate, from when it was really begun.
 type request struct {
+	gate       string
 	sent, back time.Time
 	class      probes.Class
 }
@@ -100,9 +101,7 @@ func (x *session) Put(ctx context.Context, w probes.Write) probes.Ack {
 	x.began = time.Time{}
 	a := x.put(ctx, askWrite, w)
 	x.s.told(id{w.Client, w.Seq}, a.Class)
-	if x.gate == front {
-		x.s.asked(request{sent, time.Now(), a.Class})
-	}
+	x.s.asked(request{x.gate, sent, time.Now(), a.Class})
 	return a
 }
 
@@ -164,9 +163,7 @@ func (s *system) Open(ctx context.Context, from probes.Where) (probes.Session, *
 	began, gate := time.Now(), gateOf(from.Node)
 	x, err := s.dial(ctx, gate)
 	if err != nil {
-		if gate == front {
-			s.asked(request{began, time.Now(), probes.Failed})
-		}
+		s.asked(request{gate, began, time.Now(), probes.Failed})
 		return nil, &probes.Ack{Class: probes.Failed, Reply: "not connected: " + reason(err)}
 	}
 	x.began = began

@@ -29,9 +29,9 @@ func (w *world) truth() truth {
 	defer w.mu.Unlock()
 	s := &w.c.Script
 	t := truth{effect: w.effect, lasted: map[string]timeline.Interval{}, counts: w.counts(), kept: s.Merge, overlap: -1}
-	served := exact(s.Route) // when the endpoint served again, since the effect
+	served := w.really(front, exact(s.Route)) // when the endpoint served again, since the effect
 	if !w.opened.lo.IsZero() {
-		served = timeline.Interval{Lo: w.opened.lo.Sub(w.effect), Hi: w.opened.hi.Sub(w.effect)}
+		served = w.really(front, timeline.Interval{Lo: w.opened.lo.Sub(w.effect), Hi: w.opened.hi.Sub(w.effect)})
 	}
 	if w.c.truth() > 0 {
 		t.outage = timeline.Interval{Lo: served.Lo - s.Begin, Hi: served.Hi - w.unserved(served.Lo)}
@@ -49,9 +49,10 @@ func (w *world) truth() truth {
 	}
 	t.lasted["detection"] = exact(s.Detect)
 	t.lasted["election"] = exact(s.Elect - s.Detect)
-	t.lasted["promotion"] = exact(s.Promote - s.Elect)
-	t.lasted["routing"] = served.Sub(exact(s.Promote))
-	t.lasted["fence_lag"] = exact(max(s.Begin, s.Fence) - s.Promote)
+	promoted := w.really(nodeB, exact(s.Promote))
+	t.lasted["promotion"] = promoted.Sub(exact(s.Elect))
+	t.lasted["routing"] = served.Sub(promoted)
+	t.lasted["fence_lag"] = exact(max(s.Begin, s.Fence)).Sub(promoted)
 	t.lasted["rejoin"] = exact(s.Rejoin)
 	t.lasted["redundancy"] = exact(w.mended.Add(s.Rejoin).Sub(w.effect))
 	if s.Fence > 0 {
@@ -63,6 +64,44 @@ func (w *world) truth() truth {
 	return t
 }
 
+// slow is how much longer than the script says a request may take to be answered
+// before that is told from the script: what it takes on a machine that is idle is a
+// fraction of it.
+const slow = 5 * time.Millisecond
+
+// really is when a gate served again that is to serve from at on, since the effect.
+// The servers share the machine with those who ask them: if it had no time for them
+// at that moment, they served from their first answer on, whatever the script says.
+func (w *world) really(gate string, at timeline.Interval) timeline.Interval {
+	from := w.effect.Add(at.Hi)
+	var first time.Time // of the answers since
+	for _, r := range w.asked {
+		if r.gate == gate && r.class == probes.Acked && !r.back.Before(from) && (first.IsZero() || r.back.Before(first)) {
+			first = r.back
+		}
+	}
+	for _, r := range w.asked {
+		begun := r.sent
+		if r.sent.Before(from) {
+			if r.class != probes.Acked || !r.back.Equal(first) {
+				continue // it may have been decided before
+			}
+			begun = from
+		}
+		if r.gate == gate && begun.Before(first) && earlier(r.back, first).Sub(begun) > slow {
+			return timeline.Interval{Lo: at.Lo, Hi: first.Sub(w.effect)}
+		}
+	}
+	return at
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 // unserved is when the first request that was not served was sent, since the
 // effect: it was on its way when service went away. Whom it met, the clients were
 // without service from then on.
@@ -70,6 +109,9 @@ func (w *world) unserved(served time.Duration) time.Duration {
 	down, up := w.effect.Add(w.c.Script.Begin), w.effect.Add(served)
 	first := down
 	for _, r := range w.asked {
+		if r.gate != front {
+			continue
+		}
 		missed := r.class != probes.Acked || !r.back.Before(up)
 		if missed && r.back.After(down) && r.sent.Before(first) {
 			first = r.sent
