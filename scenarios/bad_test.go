@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
+	"github.com/dapple-drills/dapple/drills/schedule"
 	"github.com/dapple-drills/dapple/internal/diag"
 	"github.com/dapple-drills/dapple/probes/http"
 	"github.com/dapple-drills/dapple/scenarios"
@@ -100,6 +101,10 @@ func (c badCase) problems() error {
 	}
 	if data := c.file("system.yaml"); data != nil {
 		sys, e = scenarios.ParseSystem("system.yaml", data, v)
+		err = diag.Append(err, e)
+	}
+	if data := c.file("schedule.yaml"); data != nil {
+		_, e = scenarios.ParseSchedule("schedule.yaml", data, v)
 		err = diag.Append(err, e)
 	}
 	if sc != nil && sys != nil {
@@ -239,5 +244,6 @@ func vocabulary() *scenarios.Vocabulary {
 			{Name: "http", HTTP: scenarios.Section{Params: &http.Params{}, Check: func(p scenarios.Params) error { return http.Check(p.Decode) }}},
 		},
 		Clusters: []string{"patroni", "etcd"},
+		Times:    schedule.Check,
 	}
 }

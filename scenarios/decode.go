@@ -320,6 +320,10 @@ func describe(t reflect.Type) string {
 		return "never"
 	case reflect.TypeFor[YesNo]():
 		return "yes or no"
+	case reflect.TypeFor[Window]():
+		return "a stretch of the day such as mon-fri 22:00-05:00"
+	case reflect.TypeFor[Dates]():
+		return "a day such as 2026-12-24"
 	case reflect.TypeFor[Strings]():
 		return "a text or a list of them"
 	}

@@ -8,19 +8,21 @@ import (
 	"github.com/dapple-drills/dapple/scenarios"
 )
 
-// FuzzScenario and FuzzSystem hold for any bytes: reading never panics; every
+// FuzzScenario, FuzzSystem and FuzzSchedule hold for any bytes: reading never panics; every
 // problem has a message, a rule and a place inside the file; what is accepted is
 // accepted by the JSON Schema too, and reads back as the same when written.
 func FuzzScenario(f *testing.F) { fuzz(f, scenarios.IsScenario) }
 
 func FuzzSystem(f *testing.F) { fuzz(f, scenarios.IsSystem) }
 
+func FuzzSchedule(f *testing.F) { fuzz(f, scenarios.IsSchedule) }
+
 func fuzz(f *testing.F, kind scenarios.FileKind) {
 	for _, g := range goodFiles(f) {
 		f.Add(g.data)
 	}
 	for _, c := range badCases(f) {
-		for _, name := range []string{"scenario.yaml", "system.yaml"} {
+		for _, name := range []string{"scenario.yaml", "system.yaml", "schedule.yaml"} {
 			if data := c.file(name); data != nil && len(data) < 1<<16 {
 				f.Add(data)
 			}

@@ -39,6 +39,9 @@ func goodFiles(t testing.TB) []goodFile {
 		if strings.HasSuffix(p, ".system.yaml") {
 			kind = scenarios.IsSystem
 		}
+		if strings.HasSuffix(p, ".schedule.yaml") {
+			kind = scenarios.IsSchedule
+		}
 		files = append(files, goodFile{p, kind, data, vocabulary()})
 	}
 	real := catalogued()
@@ -65,10 +68,13 @@ func catalogued() *scenarios.Vocabulary {
 	return v
 }
 
-// parse reads a file of either kind.
+// parse reads a file of any kind.
 func parse(f goodFile, v *scenarios.Vocabulary) (any, error) {
-	if f.kind == scenarios.IsSystem {
+	switch f.kind {
+	case scenarios.IsSystem:
 		return scenarios.ParseSystem(f.path, f.data, v)
+	case scenarios.IsSchedule:
+		return scenarios.ParseSchedule(f.path, f.data, v)
 	}
 	return scenarios.ParseScenario(f.path, f.data, v)
 }
@@ -94,7 +100,7 @@ func TestGoodFilesAreReadWithAndWithoutAVocabulary(t *testing.T) {
 
 // sameFile compares what two files mean: not where it stands in them.
 var sameFile = cmp.Options{
-	cmpopts.IgnoreUnexported(scenarios.Scenario{}, scenarios.System{}),
+	cmpopts.IgnoreUnexported(scenarios.Scenario{}, scenarios.System{}, scenarios.Schedule{}),
 	cmpopts.IgnoreFields(scenarios.Step{}, "Pos"),
 	cmpopts.EquateEmpty(),
 }

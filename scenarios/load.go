@@ -88,39 +88,56 @@ func read(path string) (data []byte, err error) {
 	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
-// A FileKind says which of the two files a file is.
+// A FileKind says which of the three files a file is.
 type FileKind string
 
-// The kinds of file; Unclear is neither.
+// The kinds of file; Unclear is none of them.
 const (
 	IsScenario FileKind = "scenario"
 	IsSystem   FileKind = "system"
+	IsSchedule FileKind = "schedule"
 	Unclear    FileKind = ""
 )
 
 // topKey finds what looks like a key at the left margin.
 var topKey = regexp.MustCompile(`(?m)^["']?([a-z_]+)["']?\s*:`)
 
-// Sniff tells a scenario from a system file by the keys that only one of them
-// has. It works on files with mistakes in them too, so that these can be
-// reported for what the file is meant to be.
-func Sniff(data []byte) FileKind {
-	only := map[string]int{
+// only are the keys that one kind of file alone has, and how much they say.
+var only = map[FileKind]map[string]int{
+	IsScenario: {
 		"steps": 3, "workload": 1, "steady": 1, "settle": 1, "stable_for": 1, "full_for": 1, "blast_radius": 1, "abort": 1,
-		"expect": 1, "trials": 1, "requires": 1, "why": 1, "inject": 1,
-		"kind": -2, "nodes": -2, "clients": -1, "environment": -1, "health": -1, "design": -1, "settings": -1, "http": -1,
-	}
-	score := 0
+		"expect": 1, "requires": 1, "inject": 1,
+	},
+	IsSystem:   {"kind": 2, "nodes": 2, "clients": 1, "environment": 1, "health": 1, "design": 1, "settings": 1, "http": 1},
+	IsSchedule: {"cron": 3, "time_zone": 2, "windows": 1, "quiet": 1, "holidays": 1, "catch_up": 1, "scenario": 1, "on": 1},
+}
+
+// Sniff tells the kinds of file by the keys that only one of them has. It works on
+// files with mistakes in them too, so that these can be reported for what the file
+// is meant to be.
+func Sniff(data []byte) FileKind {
+	score := map[FileKind]int{}
 	for _, key := range topKeys(withoutBOM(data[:min(len(data), maxFile)])) {
-		score += only[key]
+		for kind, keys := range only {
+			score[kind] += keys[key]
+		}
+		if key == "why" || key == "trials" { // of a schedule too, but that has more to say
+			score[IsScenario]++
+		}
 	}
-	switch {
-	case score > 0:
-		return IsScenario
-	case score < 0:
-		return IsSystem
+	best, tied := Unclear, false
+	for _, kind := range []FileKind{IsScenario, IsSystem, IsSchedule} {
+		switch n := score[kind]; {
+		case n > score[best]:
+			best, tied = kind, false
+		case n > 0 && n == score[best]:
+			tied = true
+		}
 	}
-	return Unclear
+	if tied {
+		return Unclear
+	}
+	return best
 }
 
 func topKeys(data []byte) (keys []string) {
@@ -137,7 +154,7 @@ func topKeys(data []byte) (keys []string) {
 	return keys
 }
 
-// Check reads a file of either kind, and says which it is; see Sniff.
+// Check reads a file of any kind, and says which it is; see Sniff.
 func Check(file string, data []byte, v *Vocabulary) (FileKind, error) {
 	kind := Sniff(data)
 	var err error
@@ -146,13 +163,15 @@ func Check(file string, data []byte, v *Vocabulary) (FileKind, error) {
 		_, err = ParseScenario(file, data, v)
 	case IsSystem:
 		_, err = ParseSystem(file, data, v)
+	case IsSchedule:
+		_, err = ParseSchedule(file, data, v)
 	default:
 		// What is no YAML at all is told as such; the rest of a file that could
 		// be anything would only confuse.
 		r := &reader{src: newSource(file, withoutBOM(data))}
 		if r.parse(withoutBOM(data)) != nil && len(r.problems) == 0 {
-			r.report(r.src.at(1, 1), slipf(ruleMissingKey, "a scenario has steps, a system file has kind and nodes; see: dapple schema",
-				"this is neither a scenario nor a system file"))
+			r.report(r.src.at(1, 1), slipf(ruleMissingKey, "a scenario has steps, a system file has kind and nodes, a schedule has cron; see: dapple schema",
+				"this is neither a scenario nor a system file nor a schedule"))
 		}
 		err = r.err()
 	}

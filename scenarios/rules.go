@@ -1,6 +1,6 @@
 package scenarios
 
-// The rules of the two files: diag.Problem.Rule of every problem that this
+// The rules of the files: diag.Problem.Rule of every problem that this
 // package reports. Each has at least one case in testdata/bad.
 const (
 	// The file as a whole.
@@ -57,4 +57,10 @@ const (
 	ruleIncomparable  = "incomparable" // rpo in writes against rpo as an age
 	ruleOtherKind     = "other-kind"   // the scenario requires another kind
 	ruleUnknownNode   = "unknown-node" // the system has no such node
+
+	// The schedule.
+	ruleWindowOf = "window-of-day" // no stretch of the day
+	ruleDates    = "dates"         // no day of the calendar
+	ruleCluster  = "cluster"       // no built-in cluster
+	ruleTimes    = "times"         // a time zone, an expression, or times at which nothing ever begins
 )

@@ -1,6 +1,6 @@
 // Package scenarios is the language in which a drill is declared: the scenario
-// file (what is broken, and what must hold) and the system file (where the
-// system is, and what its owners promised).
+// file (what is broken, and what must hold), the system file (where the system is,
+// and what its owners promised), and the schedule (when that is done by itself).
 //
 // Reading has three steps that never mix: decode (strict, with positions),
 // validate (all problems at once), and compile, which is not here: binding names

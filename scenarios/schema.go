@@ -15,13 +15,13 @@ import (
 //go:embed schema/*.json
 var schemaFiles embed.FS
 
-// Schema is the JSON Schema (draft 2020-12) of a file: "scenario" or "system".
+// Schema is the JSON Schema (draft 2020-12) of a file: "scenario", "system" or "schedule".
 // With a vocabulary it also knows the names of injectors and kinds, and what may
 // stand under with, http and settings; without one these are free.
 func Schema(what string, v *Vocabulary) ([]byte, error) {
 	data, err := schemaFiles.ReadFile("schema/" + what + ".json")
 	if err != nil {
-		return nil, fmt.Errorf("there is no schema of %q: scenario and system are what there is", what)
+		return nil, fmt.Errorf("there is no schema of %q: scenario, system and schedule are what there is", what)
 	}
 	if v == nil {
 		return data, nil

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/invopop/jsonschema"
@@ -37,6 +38,11 @@ func mapped(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Const: "never"}
 	case reflect.TypeFor[scenarios.YesNo]():
 		return &jsonschema.Schema{Enum: []any{"yes", "no", true, false}}
+	case reflect.TypeFor[scenarios.Window]():
+		day := "(sun|mon|tue|wed|thu|fri|sat)"
+		return text("^(" + day + "(-" + day + ")?(," + day + "(-" + day + ")?)* )?([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$")
+	case reflect.TypeFor[scenarios.Dates]():
+		return text(`^[0-9]{4}-[0-9]{2}-[0-9]{2}(\.\.[0-9]{4}-[0-9]{2}-[0-9]{2})?$`)
 	case reflect.TypeFor[scenarios.Phase]():
 		return &jsonschema.Schema{Enum: []any{scenarios.Random, scenarios.Worst, scenarios.Best}}
 	case reflect.TypeFor[scenarios.Environment]():
@@ -119,7 +125,7 @@ func generate(t *testing.T, what string, v any) []byte {
 }
 
 func TestTheSchemaFilesAreThoseOfTheTypes(t *testing.T) {
-	for what, v := range map[string]any{"scenario": &scenarios.Scenario{}, "system": &scenarios.System{}} {
+	for what, v := range map[string]any{"scenario": &scenarios.Scenario{}, "system": &scenarios.System{}, "schedule": &scenarios.Schedule{}} {
 		want := generate(t, what, v)
 		if *update {
 			if err := os.WriteFile(filepath.Join("schema", what+".json"), want, 0o644); err != nil {
@@ -167,7 +173,7 @@ func valid(t testing.TB, s *validator.Schema, file []byte) error {
 	if err := yaml.Load(file, &v); err != nil {
 		return nil
 	}
-	data, err := json.Marshal(v)
+	data, err := json.Marshal(datesAsText(v))
 	if err != nil {
 		return nil
 	}
@@ -176,6 +182,23 @@ func valid(t testing.TB, s *validator.Schema, file []byte) error {
 		t.Fatal(err)
 	}
 	return s.Validate(doc)
+}
+
+// datesAsText has a day be text, which it is to editors (YAML 1.2 knows no dates).
+func datesAsText(v any) any {
+	switch v := v.(type) {
+	case time.Time:
+		return v.Format(time.DateOnly)
+	case []any:
+		for i := range v {
+			v[i] = datesAsText(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = datesAsText(v[k])
+		}
+	}
+	return v
 }
 
 func TestEveryScenarioOfTheLibraryIsValidByTheSchema(t *testing.T) {
@@ -196,7 +219,7 @@ func TestEveryScenarioOfTheLibraryIsValidByTheSchema(t *testing.T) {
 func TestTheSchemaRefusesEveryBadFileWhereASchemaCanTell(t *testing.T) {
 	for _, c := range badCases(t) {
 		refused := false
-		for _, what := range []string{"scenario", "system"} {
+		for _, what := range []string{"scenario", "system", "schedule"} {
 			if data := c.file(what + ".yaml"); data != nil && valid(t, compiled(t, what, vocabulary()), data) != nil {
 				refused = true
 			}

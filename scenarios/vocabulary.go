@@ -17,6 +17,9 @@ type Vocabulary struct {
 	Injectors []InjectorWord
 	Kinds     []KindWord
 	Clusters  []string // built-in throw-away clusters
+	// Times says what is wrong with the times of a schedule: diag.Field errors
+	// named for its keys. nil takes any.
+	Times func(s *Schedule) error
 }
 
 // An InjectorWord is what a scenario may say of one injector.

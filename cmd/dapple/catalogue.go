@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/dapple-drills/dapple/drills/journal"
+	"github.com/dapple-drills/dapple/drills/schedule"
 	"github.com/dapple-drills/dapple/injectors"
 	"github.com/dapple-drills/dapple/injectors/agent"
 	allinjectors "github.com/dapple-drills/dapple/injectors/all"
@@ -55,7 +56,7 @@ func injectorOf(name string) (injectors.Kind, error) {
 
 // vocabulary is what scenario and system files may name.
 func vocabulary() *scenarios.Vocabulary {
-	v := &scenarios.Vocabulary{}
+	v := &scenarios.Vocabulary{Times: schedule.Check}
 	for _, k := range allinjectors.Kinds() {
 		v.Injectors = append(v.Injectors, scenarios.InjectorWord{
 			Name: k.Name, Summary: k.Summary, Params: k.Params, Excludes: k.Excludes,

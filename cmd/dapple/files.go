@@ -135,7 +135,7 @@ func homeDir() (string, error) { return journal.Home() }
 func checkCmd(out stdio) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE…",
-		Short: "Check scenario and system files: every problem, with its place; touches nothing",
+		Short: "Check scenario, system and schedule files: every problem, with its place; touches nothing",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			bad := 0
@@ -162,16 +162,19 @@ func checkFile(name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = scenarios.Check(name, data, vocabulary())
+	kind, err := scenarios.Check(name, data, vocabulary())
+	if err == nil && kind == scenarios.IsSchedule {
+		_, err = loadSchedules([]string{name})
+	}
 	return err
 }
 
 func schemaCmd(out stdio) *cobra.Command {
 	return &cobra.Command{
-		Use:       "schema [scenario|system]",
+		Use:       "schema [scenario|system|schedule]",
 		Short:     "Print the JSON Schema of a file, for editors",
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
-		ValidArgs: []string{"scenario", "system"},
+		ValidArgs: []string{"scenario", "system", "schedule"},
 		RunE: func(_ *cobra.Command, args []string) error {
 			of := "scenario"
 			if len(args) > 0 {

@@ -107,7 +107,8 @@ is still in place, and a person must act.`,
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		demoCmd(&g, io), initCmd(&g, io), checkCmd(io), schemaCmd(io), planCmd(&g, io), runCmd(&g, io), revertCmd(&g, io),
-		judgeCmd(io), reportCmd(io), diffCmd(io), listCmd(io), showCmd(io), doctorCmd(&g, io), selftestCmd(&g, io), clusterCmd(&g, io), versionCmd(io),
+		judgeCmd(io), reportCmd(io), diffCmd(io), listCmd(io), showCmd(io), doctorCmd(&g, io), selftestCmd(&g, io), clusterCmd(&g, io),
+		scheduleCmd(&g, io), versionCmd(io),
 	)
 	for _, c := range root.Commands() {
 		checkArgs(c)

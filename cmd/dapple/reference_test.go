@@ -26,6 +26,7 @@ func TestTheReferenceSaysWhatTheProgramSays(t *testing.T) {
 		"cli.md":      cliReference(),
 		"scenario.md": schemaReference(t, "scenario"),
 		"system.md":   schemaReference(t, "system"),
+		"schedule.md": schemaReference(t, "schedule"),
 	} {
 		path := "../../docs/reference/" + name
 		if *updateReference {

@@ -32,6 +32,15 @@ type locker struct {
 // Take locks the system for a drill, below home. If it is taken, the error wraps
 // ErrLocked and names the pid that has it.
 func Take(home, system, drill string) (*Lock, error) {
+	return take(home, system, drill, fmt.Errorf("system %s: %w", system, ErrLocked))
+}
+
+// TakeScheduler keeps other schedulers from this home: there is one for each.
+func TakeScheduler(home string) (*Lock, error) {
+	return take(home, "dapple schedule", "any that is due", errors.New("another scheduler runs here"))
+}
+
+func take(home, system, drill string, taken error) (*Lock, error) {
 	dir := filepath.Join(home, "locks")
 	if err := durable.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("locking system %s: %w", system, err)
@@ -43,7 +52,7 @@ func Take(home, system, drill string) (*Lock, error) {
 		return nil, fmt.Errorf("locking system %s: %w", system, err)
 	}
 	if !got {
-		return nil, fmt.Errorf("system %s: %w: %s has %s; wait for it, or interrupt it with kill -INT", system, ErrLocked, holder(path), path)
+		return nil, fmt.Errorf("%w: %s has %s; wait for it, or interrupt it with kill -INT", taken, holder(path), path)
 	}
 	data, err := json.Marshal(locker{os.Getpid(), drill, system})
 	if err == nil {
