@@ -28,12 +28,27 @@ type Record struct {
 	ExitCode   int             `json:"exit_code"`
 	Seed       int64           `json:"seed"`
 	Operator   string          `json:"operator"`
+	People     []Person        `json:"people,omitempty"` // who practised, if it was a training
 	PrevSHA256 string          `json:"prev_sha256"`
 	Notes      []string        `json:"notes,omitempty"` // what plan said of the system: clamps, what cannot be proven
 	Trials     []verdict.Trial `json:"trials"`
 	Series     verdict.Series  `json:"series"`
 	Scenario   Facts           `json:"scenario"`
 }
+
+// A Person took part in a drill as what the role says: the trainee faced the
+// fault, the trainer led. The name is that of the roster. Who started dapple is
+// the record's operator.
+type Person struct {
+	Name string `json:"name"`
+	Role string `json:"role"` // Trainee | Trainer
+}
+
+// The roles of a Person.
+const (
+	Trainee = "trainee"
+	Trainer = "trainer"
+)
 
 // DrillInfo names the scenario.
 type DrillInfo struct {

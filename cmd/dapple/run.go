@@ -141,6 +141,7 @@ func drillOnce(ctx context.Context, g *globals, io stdio, f drillFlags, files dr
 	if len(rec.Trials) == 0 && refused(err) {
 		return nil, errors.Join(err, removeIfEmpty(f.out))
 	}
+	remember(ctx, io, f.out)
 	written, rerr := writeReports(f.out)
 	if rerr != nil {
 		return nil, errors.Join(err, rerr)

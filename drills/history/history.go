@@ -1,12 +1,16 @@
-// Package history finds the records of earlier drills in a directory of runs.
+// Package history knows the records of earlier drills. It keeps three things in a
+// home ($DAPPLE_HOME):
 //
-// The run directories are the truth; there is no index to get out of step with
-// them. It reads records only, and judges nothing.
+//	runs/        the run directories: the truth, as drills leave them
+//	chain.jsonl  a line for each record, with its hashes and that of the line
+//	             before: append-only, so that a changed record is seen
+//	history.db   an index for questions about many of them; or a PostgreSQL
+//
+// The index is made from the other two, at will, and nothing is lost with it. The
+// package reads records and judges nothing; it never changes a run directory.
 package history
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -16,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/dapple-drills/dapple/drills"
+	"github.com/dapple-drills/dapple/internal/durable"
 )
 
 // An Entry is one run.
@@ -42,7 +47,7 @@ func List(dir string) (entries []Entry, broken []Broken, err error) {
 		return nil, nil, fmt.Errorf("list the runs: %w", err)
 	}
 	for _, item := range items {
-		if !item.IsDir() {
+		if !item.IsDir() || durable.IsTemp(item.Name()) {
 			continue
 		}
 		path := filepath.Join(dir, item.Name())
@@ -86,17 +91,23 @@ func Find(dir, run string) (string, error) {
 	}
 }
 
-// Latest returns the hash of the newest record in dir, which the next record
-// names as its predecessor; "" if there is none.
-func Latest(dir string) (sha string, err error) {
-	entries, _, err := List(dir)
+// Previous returns the hash of the record that came before: that of the last one
+// in the chain of home, or of the newest that is there if there is no chain yet;
+// "" if there is none. The next record names it as its predecessor.
+func Previous(home string) (sha string, err error) {
+	_, links, _, err := ChainFile(home).Read()
+	if err != nil {
+		return "", err
+	}
+	if n := len(links); n > 0 {
+		return links[n-1].Record, nil
+	}
+	entries, _, err := List(filepath.Join(home, "runs"))
 	if err != nil || len(entries) == 0 {
 		return "", err
 	}
-	data, err := os.ReadFile(filepath.Join(entries[0].Dir, "record.json"))
-	if err != nil {
+	if sha, err = hashFile(filepath.Join(entries[0].Dir, recordFile)); err != nil {
 		return "", fmt.Errorf("hash the newest record: %w", err)
 	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:]), nil
+	return sha, nil
 }

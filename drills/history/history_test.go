@@ -66,18 +66,25 @@ func TestARunIsFoundByDirectoryByIDAndByTheBeginningOfOneID(t *testing.T) {
 	}
 }
 
-func TestTheNewestRecordIsNamedByItsHash(t *testing.T) {
-	dir := t.TempDir()
-	if sha, err := Latest(dir); err != nil || sha != "" {
+func TestTheRecordBeforeIsNamedByItsHash(t *testing.T) {
+	home := t.TempDir()
+	if sha, err := Previous(home); err != nil || sha != "" {
 		t.Errorf("of no records: %q, %v", sha, err)
 	}
-	keep(t, dir, "a", time.Now().Add(-time.Hour))
-	one, err := Latest(dir)
+	keep(t, filepath.Join(home, "runs"), "a", time.Now().Add(-time.Hour))
+	one, err := Previous(home)
 	if err != nil || len(one) != 64 {
 		t.Fatalf("%q, %v", one, err)
 	}
-	keep(t, dir, "b", time.Now())
-	if two, err := Latest(dir); err != nil || two == one {
-		t.Errorf("a newer record has the same hash: %v", err)
+	if _, err := Keep(t.Context(), home, ByDrill, "ada", drilled(t, home, "b", time.Now(), nil)); err != nil {
+		t.Fatal(err)
+	}
+	two, err := Previous(home)
+	if err != nil || two == one {
+		t.Errorf("another record has the same hash: %v", err)
+	}
+	keep(t, filepath.Join(home, "runs"), "running", time.Now().Add(time.Hour))
+	if sha, err := Previous(home); err != nil || sha != two {
+		t.Errorf("a drill that runs beside has no record to follow yet: %v", err)
 	}
 }
