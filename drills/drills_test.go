@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,6 +178,31 @@ func TestALedgerThatCannotBeRemovedIsNamedAndExit6(t *testing.T) {
 		}
 		if left := rec.Trials[0].Leftovers; len(left) != 1 || rec.ExitCode != 6 {
 			t.Errorf("exit code %d, left: %+v", rec.ExitCode, left)
+		}
+	})
+}
+
+func TestALedgerThatGoesWithItsSystemIsNoLeftover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.unclean = 1 << 20
+		p := w.plan(t)
+		p.ThrownAway = true
+		var told atomic.Bool
+		p.Watch = func(e timeline.Event) {
+			if e.Kind == timeline.Note && strings.Contains(e.Value, "no primary") {
+				told.Store(true)
+			}
+		}
+		rec, err := Run(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left := rec.Trials[0].Leftovers; len(left) != 0 || rec.ExitCode == 6 {
+			t.Errorf("exit code %d, left: %+v", rec.ExitCode, left)
+		}
+		if !told.Load() {
+			t.Error("why it could not be removed is not told")
 		}
 	})
 }

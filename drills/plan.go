@@ -41,6 +41,9 @@ type Plan struct {
 	// another one runs on the system), and holds that off until release.
 	Ready func(ctx context.Context) (release func() error, err error)
 
+	// ThrownAway says that the whole system is removed after the drill, with all that
+	// dapple put into it.
+	ThrownAway bool
 	// Commands allows commands that the scenario or the system file names to be run.
 	Commands bool
 	// HostClock allows the clock of a whole machine to be set wrong.

@@ -145,13 +145,18 @@ func (t *trial) noAudit(name string, err error) error {
 }
 
 // close ends the clients and removes the ledger's rows from the system. That
-// these could not be removed is a leftover, not an error.
+// these could not be removed is a leftover, not an error; and no leftover where the
+// system itself is removed next: whoever cannot do that says so.
 func (t *trial) close(ctx context.Context) error {
 	if t.work == nil {
 		return nil
 	}
 	err := t.work.Close(ctx)
-	if cerr := t.clean(ctx); cerr != nil {
+	switch cerr := t.clean(ctx); {
+	case cerr == nil:
+	case t.p.ThrownAway:
+		t.note("the ledger could not be removed, and goes with the system: " + cerr.Error())
+	default:
 		t.rec.Now(timeline.Event{
 			Kind: timeline.Leftover, By: "engine", Value: cerr.Error(),
 			Evidence: "remove the table or the keys of run " + t.p.Run + " by hand once the system is back",
@@ -168,13 +173,14 @@ const (
 	cleanFor   = 45 * time.Second
 )
 
-// clean removes the ledger's rows, as soon as the system takes it.
+// clean removes the ledger's rows, as soon as the system takes it. Of one that is
+// removed next it is asked once.
 func (t *trial) clean(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, cleanFor)
 	defer cancel()
 	for {
 		err := t.work.Clean(ctx)
-		if err == nil || wait(ctx, cleanAgain) != nil {
+		if err == nil || t.p.ThrownAway || wait(ctx, cleanAgain) != nil {
 			return err
 		}
 	}

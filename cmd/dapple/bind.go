@@ -40,7 +40,9 @@ type bound struct {
 	// how its clients connect.
 	extra map[string]string
 	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
-	ends  []func(context.Context) error // newest last
+	// thrownAway says that the system was started for this drill alone.
+	thrownAway bool
+	ends       []func(context.Context) error // newest last
 }
 
 // bind makes things of names: nodes, system, injectors, probes, and the places
@@ -85,7 +87,7 @@ func (b *bound) bind(ctx context.Context, f drillFlags, files drillFiles) error 
 		Nodes:      nodes,
 		Objectives: scenarios.Tighten(system.Objectives, files.scenario.Objectives),
 		Phase:      scenarios.Phase(f.phase), Seed: f.seed, Operator: operator(), Version: buildVersion(),
-		Commands: f.commands, HostClock: f.clock, FreshPeriod: cmp.Or(files.scenario.Workload.Fresh.D(), ledger.DefaultFreshPeriod), Log: log,
+		ThrownAway: b.thrownAway, Commands: f.commands, HostClock: f.clock, FreshPeriod: cmp.Or(files.scenario.Workload.Fresh.D(), ledger.DefaultFreshPeriod), Log: log,
 	}
 	b.plan = p
 	if p.Seed == 0 {
@@ -181,7 +183,7 @@ func (b *bound) cluster(ctx context.Context, name string) (*testcluster.Cluster,
 	if c, err = testcluster.Start(ctx, name, o); err != nil {
 		return nil, err
 	}
-	b.ends = append(b.ends, c.Stop)
+	b.ends, b.thrownAway = append(b.ends, c.Stop), true
 	return c, nil
 }
 
