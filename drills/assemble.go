@@ -44,7 +44,7 @@ func (p *Plan) newRecord(v Preview) Record {
 
 func (p *Plan) systemInfo(v Preview) SystemInfo {
 	info := SystemInfo{
-		Name: p.Target.Name, Kind: p.Target.Kind, Environment: string(p.Target.Environment),
+		Name: p.Target.Name, Kind: p.Target.Kind, Environment: string(p.Target.Environment), Critical: bool(p.Target.Guardrails.Critical),
 		Versions: v.Versions, Settings: v.Settings, Design: p.Target.Design, Nodes: []NodeInfo{},
 	}
 	for _, n := range p.Nodes {

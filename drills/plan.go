@@ -44,6 +44,9 @@ type Plan struct {
 	// ThrownAway says that the whole system is removed after the drill, with all that
 	// dapple put into it.
 	ThrownAway bool
+	// Guards are asked before the drill, and some of them during it.
+	Guards []Guard
+
 	// Commands allows commands that the scenario or the system file names to be run.
 	Commands bool
 	// HostClock allows the clock of a whole machine to be set wrong.

@@ -43,6 +43,8 @@ func Preflight(ctx context.Context, p *Plan) (Preview, error) {
 	if err := onePrimary(p, v.Roles); err != nil {
 		problems = append(problems, err)
 	}
+	problems = append(problems, redundant(p, v.Roles)...)
+	problems = append(problems, guarded(ctx, p)...)
 	problems = append(problems, connects(ctx, p)...)
 	strange, errs := oneCluster(ctx, p)
 	v.Notes = append(v.Notes, strange...)

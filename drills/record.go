@@ -68,6 +68,7 @@ type SystemInfo struct {
 	Name        string            `json:"name"`
 	Kind        string            `json:"kind"`
 	Environment string            `json:"environment"`
+	Critical    bool              `json:"critical,omitempty"` // as its guardrails declare
 	Versions    map[string]string `json:"versions"`
 	Settings    map[string]string `json:"settings"` // effective
 	Design      scenarios.Design  `json:"design"`

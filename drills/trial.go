@@ -131,6 +131,11 @@ func (t *trial) observe(ctx context.Context) (context.Context, func() error, err
 	}
 	start(t.sightings)
 	start(func(ctx context.Context, _ timeline.Emit) error { t.guard(ctx, abort); return nil })
+	for _, g := range t.p.Guards {
+		if g.During > 0 {
+			start(func(ctx context.Context, _ timeline.Emit) error { g.keep(ctx, abort); return nil })
+		}
+	}
 	stop := func() error {
 		cancel()
 		wg.Wait()

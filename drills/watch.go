@@ -101,6 +101,8 @@ func (w *watch) wrongNodes(p *Plan) string {
 	for _, n := range p.Nodes {
 		role := w.roles[n.Name()]
 		switch {
+		case p.away(n.Name()):
+			continue
 		case probes.Role(role) == probes.Primary:
 			primaries++
 		case probes.Role(role) != probes.Replica && !untold:

@@ -5,6 +5,7 @@ func Lines(data []byte) []string { return splitLines(withoutBOM(data)) }
 
 // These are for the schema.
 const (
+	MatcherPattern = matcherPattern
 	UnitPattern    = unitPattern
 	SSHHostPattern = sshHostPattern
 	SSHDirPattern  = sshDirPattern

@@ -138,6 +138,11 @@ func (p *pair) roles() {
 	if len(names) == 0 {
 		return
 	}
+	for i, name := range p.sc.Maintenance {
+		if !slices.Contains(names, name) {
+			p.report(p.src.value(elementPath(p.src, "maintenance", i)), slipf(ruleUnknownNode, meant(name, names), "maintenance: the system %s has no node %q", p.sys.Name, name))
+		}
+	}
 	for i, s := range p.sc.Steps {
 		for j, word := range s.On {
 			if isRole(word) || slices.Contains(names, word) {

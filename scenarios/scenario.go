@@ -40,6 +40,9 @@ type Scenario struct {
 	FullFor Duration `yaml:"full_for,omitempty"`
 	// The most that the planned faults may touch.
 	BlastRadius Radius `yaml:"blast_radius,omitempty"`
+	// Nodes that are down on purpose, as for patching: the drill is one of reduced
+	// redundancy, and is refused if they are up.
+	Maintenance Strings `yaml:"maintenance,omitempty"`
 	// Conditions that end the drill; everything is then reverted.
 	Abort []Abort `yaml:"abort,omitempty"`
 	// What the author expects of the system.

@@ -23,6 +23,8 @@ type Schedule struct {
 	Scenario string `yaml:"scenario" jsonschema:"minLength=1"`
 	// The system: a system file, seen from this one, or cluster:NAME.
 	On string `yaml:"on" jsonschema:"minLength=1"`
+	// The environment that the system must say it is in; production must be named.
+	Environment Environment `yaml:"environment,omitempty"`
 	// When: minute, hour, day of month, month, day of week ("30 2 * * tue"), or
 	// @hourly, @daily, @weekly, @monthly, @quarterly, @yearly.
 	Cron string `yaml:"cron" jsonschema:"minLength=1"`

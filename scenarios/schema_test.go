@@ -85,6 +85,14 @@ func narrow(defs jsonschema.Definitions, root *jsonschema.Schema) {
 			host.Pattern = scenarios.SSHHostPattern
 			dir, _ := s.Properties.Get("dir")
 			dir.Pattern = scenarios.SSHDirPattern
+		case "Query":
+			s.AnyOf = []*jsonschema.Schema{need("min"), need("max")}
+		case "Guardrails":
+			s.DependentRequired = map[string][]string{
+				"prometheus": {"queries"}, "queries": {"prometheus"}, "alertmanager": {"alerts"}, "alerts": {"alertmanager"},
+			}
+			alerts, _ := s.Properties.Get("alerts")
+			alerts.Items.Pattern = scenarios.MatcherPattern
 		case "Clients":
 			s.Not = need("dsn", "url")
 		}

@@ -18,6 +18,8 @@ type System struct {
 	Health Health `yaml:"health,omitempty"`
 	// What the owners promised.
 	Objectives Objectives `yaml:"objectives,omitempty"`
+	// Why no drill begins, and why one that runs is ended.
+	Guardrails Guardrails `yaml:"guardrails,omitempty"`
 	// How the owners built it, in the words of their documents.
 	Design Design `yaml:"design,omitempty"`
 	// What the kind needs besides: see its documentation.

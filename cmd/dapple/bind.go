@@ -107,7 +107,11 @@ func (b *bound) bind(ctx context.Context, f drillFlags, files drillFiles) error 
 	if err := b.open(ctx); err != nil {
 		return err
 	}
-	return b.places()
+	if err := b.places(); err != nil {
+		return err
+	}
+	b.guard(scenarios.Environment(f.pinned), filepath.Join(b.home, "runs"))
+	return nil
 }
 
 // system opens the nodes of the system file, or has the built-in cluster.

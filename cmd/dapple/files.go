@@ -52,6 +52,9 @@ func readFiles(f drillFlags) (drillFiles, error) {
 	if f.trials < 0 {
 		return drillFiles{}, usage(fmt.Errorf("--trials %d: at least one", f.trials))
 	}
+	if err := new(scenarios.Environment).UnmarshalText([]byte(f.pinned)); f.pinned != "" && err != nil {
+		return drillFiles{}, usage(fmt.Errorf("--environment: %w", err))
+	}
 	d, serr := loadSystem(f.on)
 	data, foreign, err := readScenario(f.scenario)
 	if err != nil {

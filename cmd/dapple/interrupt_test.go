@@ -96,3 +96,41 @@ func (p program) children(path string) []string {
 	}
 	return found
 }
+
+func TestStopEndsARealDrillRevertedAndNoneBeginsUntilItIsLifted(t *testing.T) {
+	p := program{t, t.TempDir()}
+	out := filepath.Join(t.TempDir(), "run")
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c, said := p.command(ctx, "run", "etcd/leader-kill.yaml", "--on", "cluster:etcd", "--out", out)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- c.Wait() }()
+	if p.faulty(ctx, out, done) == "" {
+		t.Fatalf("no fault was seen\n%s", said)
+	}
+	if err := c.Process.Signal(syscall.SIGUSR1); err != nil { // which writes the stop file
+		t.Fatal(err)
+	}
+	<-done
+	if got := c.ProcessState.ExitCode(); got != 4 {
+		t.Errorf("exit code %d, want 4\n%s", got, said)
+	}
+	run, err := reports.Load(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := run.Record.Trials[0]
+	if run.Record.Verdict != verdict.Aborted || len(tr.Faults) != 1 || tr.Faults[0].Revert == nil || !strings.Contains(tr.Reason, "guardrail stop: ") {
+		t.Errorf("verdict %s (%s), faults %+v", run.Record.Verdict, tr.Reason, tr.Faults)
+	}
+	if got := p.run(3, "run", "etcd/leader-kill.yaml", "--on", "cluster:etcd", "--quiet"); !strings.Contains(got, "guardrail stop: ") {
+		t.Error(got)
+	}
+	p.run(0, "stop", "--clear")
+	if got := p.run(0, "revert"); !strings.Contains(got, "nothing is left to revert") {
+		t.Error(got)
+	}
+}

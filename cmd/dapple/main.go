@@ -31,6 +31,7 @@ func Main(args []string) int {
 	}
 	ctx, stop := interruptible()
 	defer stop()
+	defer stoppable()()
 	return execute(ctx, args, stdio{os.Stdin, os.Stdout, os.Stderr})
 }
 
@@ -108,7 +109,7 @@ is still in place, and a person must act.`,
 	root.AddCommand(
 		demoCmd(&g, io), initCmd(&g, io), checkCmd(io), schemaCmd(io), planCmd(&g, io), runCmd(&g, io), revertCmd(&g, io),
 		judgeCmd(io), reportCmd(io), diffCmd(io), listCmd(io), showCmd(io), doctorCmd(&g, io), selftestCmd(&g, io), clusterCmd(&g, io),
-		scheduleCmd(&g, io), versionCmd(io),
+		scheduleCmd(&g, io), stopCmd(io), ackCmd(io), versionCmd(io),
 	)
 	for _, c := range root.Commands() {
 		checkArgs(c)

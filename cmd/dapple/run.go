@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/dapple-drills/dapple/internal/diag"
 	"github.com/dapple-drills/dapple/reports"
 	"github.com/dapple-drills/dapple/reports/ci"
+	"github.com/dapple-drills/dapple/reports/traces"
 )
 
 // drillFlags are what run, plan and demo take.
@@ -31,8 +33,9 @@ type drillFlags struct {
 	out      string
 	formats  []string
 	seed     int64
-	commands bool // commands that the files name may be run
-	clock    bool // the clock of a whole machine may be set wrong
+	commands bool   // commands that the files name may be run
+	clock    bool   // the clock of a whole machine may be set wrong
+	pinned   string // the environment that the system must be in
 	asJSON   bool
 	shard    string // i/n
 	failOn   failOn
@@ -79,6 +82,7 @@ step has a summary and outputs; under GitLab the log is folded.`,
 func addDrillFlags(c *cobra.Command, f *drillFlags) {
 	c.Flags().StringVar(&f.on, "on", "", "the system: a system file, or cluster:NAME")
 	c.Flags().IntVar(&f.trials, "trials", 0, "how many trials (default: the scenario's)")
+	c.Flags().StringVar(&f.pinned, "environment", "", "the environment that the system must say it is in: ci, staging or production; production must be named")
 	c.Flags().StringVar(&f.phase, "phase", "", "where in the system's heartbeat cycle the fault lands: random, worst or best")
 	c.Flags().BoolVar(&f.commands, "allow-commands", false, "run commands that the scenario or the system file names; the file must be your own")
 	c.Flags().BoolVar(&f.clock, "allow-host-clock", false, "set the clock of a whole machine wrong, if the scenario says so: it is wrong for everybody on it")
@@ -146,7 +150,24 @@ func drillOnce(ctx context.Context, g *globals, io stdio, f drillFlags, files dr
 	if rerr != nil {
 		return nil, errors.Join(err, rerr)
 	}
+	sendTrace(ctx, io, written)
 	return &written, result(rec, err, f.failOn)
+}
+
+// tracePatience bounds sending the trace: it is no part of the drill.
+const tracePatience = 15 * time.Second
+
+// sendTrace sends the trace of a run, if the environment says where to. That it
+// cannot be sent is told, and no error of the drill.
+func sendTrace(ctx context.Context, io stdio, run reports.Run) {
+	if !traces.Asked() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tracePatience)
+	defer cancel()
+	if err := traces.Send(ctx, run); err != nil {
+		fmt.Fprintf(io.err, "dapple: %v\n", err)
+	}
 }
 
 func refused(err error) bool {

@@ -29,6 +29,7 @@ type scheduleFlags struct {
 	n        int
 	commands bool
 	clock    bool
+	metrics  string
 }
 
 func scheduleCmd(g *globals, io stdio) *cobra.Command {
@@ -64,6 +65,7 @@ machines share the work. See docs/guides/schedule.md.`,
 	c.Flags().BoolVar(&f.list, "list", false, "list the schedules with what became of their last firing, and end")
 	c.Flags().BoolVar(&f.commands, "allow-commands", false, "run commands that the scenarios or the system files name; the files must be your own")
 	c.Flags().BoolVar(&f.clock, "allow-host-clock", false, "set the clock of a whole machine wrong, if a scenario says so")
+	c.Flags().StringVar(&f.metrics, "metrics", "", "answer OpenMetrics at this address, under /metrics: 127.0.0.1:9469")
 	c.AddCommand(nextCmd(io, &f))
 	return c
 }
@@ -152,7 +154,7 @@ func named(file string, s *scenarios.Schedule) error {
 // scheduledDrill is what "run" would be given. Files are seen from the schedule's
 // own; a scenario that is none is one of the library.
 func scheduledDrill(file string, s *scenarios.Schedule) drillFlags {
-	f := drillFlags{scenario: beside(file, s.Scenario), on: s.On, trials: s.Trials}
+	f := drillFlags{scenario: beside(file, s.Scenario), on: s.On, trials: s.Trials, pinned: string(s.Environment)}
 	if _, err := os.Stat(f.scenario); errors.Is(err, fs.ErrNotExist) {
 		f.scenario = s.Scenario
 	}
@@ -194,10 +196,15 @@ func keepSchedules(ctx context.Context, g *globals, io stdio, f scheduleFlags, e
 	if err != nil {
 		return fmt.Errorf("find the name of this machine: %w", err)
 	}
-	said := teller{io.err}
+	id := host + ":" + home
+	tell, end, err := outlets(ctx, io, id, f, entries)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, end()) }()
 	s := &schedule.Scheduler{
-		Store: store, Entries: entries, Runner: &scheduled{g: g, io: io, flags: f}, ID: host + ":" + home,
-		Tell: said.tell, Log: io.err,
+		Store: store, Entries: entries, Runner: &scheduled{g: g, io: io, flags: f}, ID: id,
+		Tell: tell, Log: io.err,
 	}
 	fmt.Fprintf(io.err, "dapple: %d schedule(s) are kept; the database is %s\n", len(entries), schedule.Shown(databaseOf(f, home)))
 	debug.FreeOSMemory() // what reading the files took is not needed for months

@@ -36,6 +36,8 @@ func Owners() []Owner {
 		{"github.com/charmbracelet/x/term", []string{"cmd/dapple"}},
 		{"github.com/oklog/ulid", []string{"cmd/dapple"}},
 		{"github.com/jackc/pgx", []string{"probes/postgres", "drills/history", "drills/schedule"}},
+		{"github.com/prometheus/client_golang", []string{"cmd/dapple"}},
+		{"go.opentelemetry.io/otel", []string{"reports/traces"}},
 		{"github.com/riverqueue/river", []string{"drills/schedule"}},
 		{"github.com/pressly/goose", []string{"drills/history", "drills/schedule"}},
 		{"github.com/gomodule/redigo", []string{"probes/redis"}},
