@@ -87,7 +87,7 @@ func units(o scenarios.Objectives) Objectives {
 		return "never"
 	}
 	r := Objectives{
-		DetectionMS: in(o.Detection), RTOMS: in(o.RTO), RejoinMS: in(o.Rejoin), RedundancyMS: in(o.Redundancy), FalseGreenMS: in(o.FalseGreen),
+		DetectionMS: in(o.Detection), RTOMS: in(o.RTO), RejoinMS: in(o.Rejoin), RedundancyMS: in(o.Redundancy), FalseGreenMS: in(o.FalseGreen), AlertMS: in(o.Alert),
 		SplitBrain: never(o.SplitBrain), StaleReads: never(o.StaleReads), LateWrites: never(o.LateWrites),
 	}
 	if o.RPO != nil {
@@ -117,7 +117,7 @@ func declared(o Objectives) scenarios.Objectives {
 		return &n
 	}
 	r := scenarios.Objectives{
-		Detection: in(o.DetectionMS), RTO: in(o.RTOMS), Rejoin: in(o.RejoinMS), Redundancy: in(o.RedundancyMS), FalseGreen: in(o.FalseGreenMS),
+		Detection: in(o.DetectionMS), RTO: in(o.RTOMS), Rejoin: in(o.RejoinMS), Redundancy: in(o.RedundancyMS), FalseGreen: in(o.FalseGreenMS), Alert: in(o.AlertMS),
 		SplitBrain: never(o.SplitBrain), StaleReads: never(o.StaleReads), LateWrites: never(o.LateWrites),
 	}
 	if o.RPOWrites != nil || o.RPOMS != nil {

@@ -92,6 +92,7 @@ type Objectives struct {
 	RejoinMS     *float64 `json:"rejoin_ms,omitempty"`
 	RedundancyMS *float64 `json:"redundancy_ms,omitempty"`
 	FalseGreenMS *float64 `json:"false_green_ms,omitempty"`
+	AlertMS      *float64 `json:"alert_ms,omitempty"`
 	StaleReads   string   `json:"stale_reads,omitempty"`
 	LateWrites   string   `json:"late_writes,omitempty"`
 }

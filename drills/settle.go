@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dapple-drills/dapple/drills/timeline"
@@ -26,7 +27,7 @@ func (t *trial) settle(ctx context.Context) error {
 		if err := wait(ctx, settleLook); err != nil {
 			return err
 		}
-		if t.settled(t.sofar().Metrics) {
+		if so := t.sofar(); t.settled(so.Metrics) && alerted(so.Findings) {
 			return nil
 		}
 	}
@@ -43,6 +44,11 @@ func (t *trial) settled(m verdict.Metrics) bool {
 		}
 	}
 	return m.Stable != nil && m.Full != nil && m.Rejoin != nil && m.Redundancy != nil
+}
+
+// alerted says that an alert, if one is wanted, has come, or can only be late.
+func alerted(findings []verdict.Finding) bool {
+	return !slices.ContainsFunc(findings, func(f verdict.Finding) bool { return f.Objective == "alert" && f.Outcome == verdict.Unproven })
 }
 
 // evidenceDeadline bounds asking the system for a proof of its own. The first one

@@ -70,6 +70,8 @@ func limit(o drills.Objectives, objective string) *float64 {
 		return o.RedundancyMS
 	case "false_green":
 		return o.FalseGreenMS
+	case "alert":
+		return o.AlertMS
 	}
 	return nil
 }

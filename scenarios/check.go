@@ -57,7 +57,7 @@ func (r *reader) positive(path string, d Duration) {
 // objectives reports what nothing can meet. A false_green of 0s is strict, and
 // can be met.
 func (r *reader) objectives(o Objectives) {
-	for path, d := range map[string]*Duration{"detection": o.Detection, "rto": o.RTO, "rejoin": o.Rejoin, "redundancy": o.Redundancy} {
+	for path, d := range map[string]*Duration{"detection": o.Detection, "rto": o.RTO, "rejoin": o.Rejoin, "redundancy": o.Redundancy, "alert": o.Alert} {
 		if d != nil {
 			r.positive("objectives."+path, *d)
 		}

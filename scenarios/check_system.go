@@ -24,6 +24,7 @@ func (c *systemChecker) system() {
 	c.clients()
 	c.health()
 	c.objectives(c.sys.Objectives)
+	c.monitoring()
 	c.guardrails()
 	c.sections()
 }

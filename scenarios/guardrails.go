@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"fmt"
+	"net"
 	"regexp"
 )
 
@@ -63,6 +64,17 @@ type Backup struct {
 var matcher = regexp.MustCompile(matcherPattern)
 
 const matcherPattern = `^[a-zA-Z_][a-zA-Z0-9_]*(=|!=|=~|!~)".*"$`
+
+// monitoring reports alerts that nobody would take, and an address that is none.
+func (c *systemChecker) monitoring() {
+	m := c.sys.Monitoring
+	if _, port, err := net.SplitHostPort(m.Listen); c.src.has("monitoring.listen") && (err != nil || port == "") {
+		c.report(c.src.value("monitoring.listen"), slipf(ruleAddress, "write it as 127.0.0.1:9095", "monitoring.listen: %q is not host:port", m.Listen))
+	}
+	if c.src.has("objectives.alert") && m.Listen == "" && !c.src.has("monitoring") {
+		c.report(c.src.value("objectives.alert"), slipf(ruleMonitoring, "add monitoring: {listen: \"127.0.0.1:9095\"}, and have Alertmanager send to it", "objectives.alert: nothing would take the alerts"))
+	}
+}
 
 func (c *systemChecker) guardrails() {
 	g := c.sys.Guardrails

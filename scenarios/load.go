@@ -108,7 +108,7 @@ var only = map[FileKind]map[string]int{
 		"steps": 3, "workload": 1, "steady": 1, "settle": 1, "stable_for": 1, "full_for": 1, "blast_radius": 1, "abort": 1,
 		"expect": 1, "requires": 1, "inject": 1, "maintenance": 1,
 	},
-	IsSystem:   {"kind": 2, "nodes": 2, "clients": 1, "environment": 1, "health": 1, "design": 1, "settings": 1, "http": 1, "guardrails": 1},
+	IsSystem:   {"kind": 2, "nodes": 2, "clients": 1, "environment": 1, "health": 1, "design": 1, "settings": 1, "http": 1, "guardrails": 1, "monitoring": 1},
 	IsSchedule: {"cron": 3, "time_zone": 2, "windows": 1, "quiet": 1, "holidays": 1, "catch_up": 1, "scenario": 1, "on": 1},
 }
 

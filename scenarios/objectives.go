@@ -20,6 +20,7 @@ func Tighten(sys, sc Objectives) Objectives {
 		Rejoin:     shorter(sys.Rejoin, sc.Rejoin),
 		Redundancy: shorter(sys.Redundancy, sc.Redundancy),
 		FalseGreen: shorter(sys.FalseGreen, sc.FalseGreen),
+		Alert:      shorter(sys.Alert, sc.Alert),
 		StaleReads: either(sys.StaleReads, sc.StaleReads),
 		LateWrites: either(sys.LateWrites, sc.LateWrites),
 	}
@@ -79,6 +80,10 @@ func CheckPair(sc *Scenario, sys *System) error {
 	p.kinds()
 	p.objectives()
 	p.roles()
+	if sc.Objectives.Alert != nil && sys.Monitoring.Listen == "" {
+		p.report(p.src.value("objectives.alert"), slipf(ruleMonitoring, "add monitoring: {listen: \"127.0.0.1:9095\"} to the system file",
+			"objectives.alert: nothing would take the alerts of the system %s", sys.Name))
+	}
 	if sys.Objectives.RPO != nil && sc.Objectives.RPO == nil {
 		p.lowRate(sys.Objectives.RPO, sc.src.value("workload.rate"), "the system "+sys.Name)
 	}
@@ -105,6 +110,7 @@ func (p *pair) objectives() {
 	}{
 		{"detection", sys.Detection, sc.Detection}, {"rto", sys.RTO, sc.RTO}, {"rejoin", sys.Rejoin, sc.Rejoin},
 		{"redundancy", sys.Redundancy, sc.Redundancy}, {"false_green", sys.FalseGreen, sc.FalseGreen},
+		{"alert", sys.Alert, sc.Alert},
 	} {
 		if o.sys != nil && o.sc != nil && *o.sc > *o.sys {
 			p.looser(o.name, o.sys.String(), o.sc.String())

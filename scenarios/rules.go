@@ -58,7 +58,8 @@ const (
 	ruleOtherKind     = "other-kind"   // the scenario requires another kind
 	ruleUnknownNode   = "unknown-node" // the system has no such node
 
-	ruleGuardrail = "guardrail" // a guardrail that asks nobody, or nothing
+	ruleMonitoring = "monitoring" // an objective about alerts that nobody would take
+	ruleGuardrail  = "guardrail"  // a guardrail that asks nobody, or nothing
 
 	// The schedule.
 	ruleWindowOf = "window-of-day" // no stretch of the day

@@ -135,6 +135,9 @@ type Objectives struct {
 	Redundancy *Duration `yaml:"redundancy,omitempty"`
 	// How long the health check may say healthy while clients fail.
 	FalseGreen *Duration `yaml:"false_green,omitempty"`
+	// From the fault until the monitoring of the system has told of it; see monitoring
+	// in the system file.
+	Alert *Duration `yaml:"alert,omitempty"`
 	// Whether a read may return less than what was acknowledged before: never.
 	StaleReads *Never `yaml:"stale_reads,omitempty"`
 	// Whether a write that was missing may appear later: never.

@@ -16,6 +16,8 @@ type System struct {
 	HTTP Params `yaml:"http,omitempty"`
 	// The check that the load balancer uses.
 	Health Health `yaml:"health,omitempty"`
+	// Where the alerts of its monitoring are taken, for the objective alert.
+	Monitoring Monitoring `yaml:"monitoring,omitempty"`
 	// What the owners promised.
 	Objectives Objectives `yaml:"objectives,omitempty"`
 	// Why no drill begins, and why one that runs is ended.
@@ -142,6 +144,15 @@ type Health struct {
 	HTTP string `yaml:"http,omitempty"`
 	// An address: "{node}:5432".
 	TCP string `yaml:"tcp,omitempty"`
+}
+
+// Monitoring is the monitoring that the owners have of the system.
+type Monitoring struct {
+	// Where dapple takes what their Alertmanager sends to a webhook, during a drill:
+	// "127.0.0.1:9095".
+	Listen string `yaml:"listen" jsonschema:"minLength=1"`
+	// Labels that an alert must have to be one of the system's: {service: orders}.
+	Match map[string]string `yaml:"match,omitempty"`
 }
 
 // Design is how the owners built it, in the words of their documents.

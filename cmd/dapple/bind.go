@@ -18,6 +18,7 @@ import (
 	"github.com/dapple-drills/dapple/drills/history"
 	"github.com/dapple-drills/dapple/injectors/agent"
 	"github.com/dapple-drills/dapple/probes"
+	"github.com/dapple-drills/dapple/probes/alerts"
 	allprobes "github.com/dapple-drills/dapple/probes/all"
 	"github.com/dapple-drills/dapple/probes/ledger"
 	"github.com/dapple-drills/dapple/scenarios"
@@ -231,7 +232,7 @@ func (b *bound) open(ctx context.Context) error {
 		}
 	}
 	b.ends = append(b.ends, func(context.Context) error { return p.System.Close() })
-	return b.probes()
+	return b.probes(ctx)
 }
 
 // settings are those of the system file, and what a built-in cluster adds.
@@ -244,10 +245,18 @@ func (b *bound) settings() map[string]string {
 	return all
 }
 
-func (b *bound) probes() (err error) {
+func (b *bound) probes(ctx context.Context) (err error) {
 	p := b.plan
 	if p.Probes, err = allprobes.Probes(p.System, p.Nodes, healthOf(p.Target.Health)); err != nil {
 		return usage(fmt.Errorf("health: %w", err))
+	}
+	if m := p.Target.Monitoring; m.Listen != "" {
+		r, err := alerts.Listen(ctx, m.Listen, m.Match)
+		if err != nil {
+			return refuse(err)
+		}
+		p.Probes = append(p.Probes, r)
+		b.ends = append(b.ends, func(context.Context) error { return r.Close() })
 	}
 	return nil
 }

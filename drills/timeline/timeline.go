@@ -137,6 +137,9 @@ const (
 	// Stall: the runner itself was held up for N nanoseconds within At:
 	// whatever was observed around then is wider than it looks.
 	Stall Kind = "stall"
+	// Alert: the monitoring of the system told of something: Value is firing or
+	// resolved, Evidence the alert. It came in within At.
+	Alert Kind = "alert"
 	// SessionEnd: the stream By lost its connection, or never had one.
 	SessionEnd Kind = "session-end"
 )
@@ -146,7 +149,7 @@ func Kinds() []Kind {
 	return []Kind{
 		Phase, Note, FaultPlanned, FaultInjected, FaultEffect, FaultNoEffect, FaultHole, FaultReverted,
 		Leftover, Restarted, Unsteady, Aborted, Write, Role, Leader, Renewed, Detected, Member, Redundancy, Health,
-		Promoted, Bucket, AtRisk, Audit, Lost, Late, Phantom, Duplicate, Forked, Stall, SessionEnd,
+		Promoted, Bucket, AtRisk, Audit, Lost, Late, Phantom, Duplicate, Forked, Stall, Alert, SessionEnd,
 	}
 }
 

@@ -124,7 +124,7 @@ func parseInput(text string) (verdict.Input, error) {
 
 func set(in *verdict.Input, key, value string) error {
 	o := &in.Objectives
-	limits := map[string]**scenarios.Duration{"detection": &o.Detection, "rto": &o.RTO, "rejoin": &o.Rejoin, "redundancy": &o.Redundancy, "false_green": &o.FalseGreen}
+	limits := map[string]**scenarios.Duration{"detection": &o.Detection, "rto": &o.RTO, "rejoin": &o.Rejoin, "redundancy": &o.Redundancy, "false_green": &o.FalseGreen, "alert": &o.Alert}
 	nevers := map[string]**scenarios.Never{"split_brain": &o.SplitBrain, "stale_reads": &o.StaleReads, "late_writes": &o.LateWrites}
 	times := map[string]*time.Duration{
 		"settle": &in.Window.Settle, "stable_for": &in.Window.StableFor, "full_for": &in.Window.FullFor,

@@ -221,7 +221,7 @@ func (s *script) event(lo, hi time.Duration, w []string) error {
 	case "promoted", "hole":
 		e.Kind = map[string]timeline.Kind{"promoted": timeline.Promoted, "hole": timeline.FaultHole}[w[0]]
 		e.Node, e.Evidence = arg(1), arg(2)
-	case "phase", "unsteady", "aborted", "detected", "forked", "note", "late", "phantom", "duplicate":
+	case "phase", "unsteady", "aborted", "detected", "alert", "forked", "note", "late", "phantom", "duplicate":
 		e.Value, e.Evidence = arg(1), arg(2)
 	case "session-end":
 		e.By, e.Evidence = arg(1), arg(2)

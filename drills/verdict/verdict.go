@@ -99,6 +99,7 @@ func (j *judge) judge() {
 	j.judgeTime("rejoin", j.in.Objectives.Rejoin)
 	j.judgeTime("redundancy", j.in.Objectives.Redundancy)
 	j.judgeTime("false_green", j.in.Objectives.FalseGreen)
+	j.judgeAlert()
 	j.judgeStale()
 	j.judgeLate()
 	j.judgeOrder()

@@ -102,6 +102,8 @@ func once(e timeline.Event) string {
 		return "aborted: " + e.Value + "; everything is being reverted"
 	case timeline.Detected:
 		return "the system noticed: " + e.Value
+	case timeline.Alert:
+		return "their monitoring says " + e.Value + ": " + e.Evidence
 	case timeline.Promoted:
 		return e.Node + " was promoted, says " + e.By
 	case timeline.Forked:
