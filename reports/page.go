@@ -27,6 +27,7 @@ type page struct {
 	Left     []verdict.Left
 	Rows     []pageRow
 	Series   []spreadRow
+	Curve    template.HTML
 	Shares   string
 	Bound    string
 	Trials   []pageTrial
@@ -141,7 +142,7 @@ func newPage(r *Run) *page {
 		p.Rows = append(p.Rows, pageRow{row, outcomeWord(row.Outcome), outcomeClass(row.Outcome), objectiveBar(row), b.refs(row.Events)})
 	}
 	if p.Many {
-		p.Series, p.Shares = spreads(rec), shares(rec)
+		p.Series, p.Shares, p.Curve = spreads(rec), shares(rec), seriesCurve(r)
 		if b := rec.Series.LossBound; b != nil {
 			p.Bound = fmt.Sprintf("No write was lost in %d trials, which bounds the probability that a trial loses one to %.0f %% (95 %%)", rec.Series.N, *b*100)
 		}

@@ -34,6 +34,9 @@ type Run struct {
 	Record   drills.Record
 	Timeline timeline.Timeline
 	Dir      string // where it was loaded from; only quoted
+	// Beside are records of the same drill whose phase-locked trials are drawn beside
+	// the series of this one: no figure depends on them.
+	Beside []drills.Record
 }
 
 // A Format is one way to write a run.

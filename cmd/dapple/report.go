@@ -13,7 +13,7 @@ import (
 )
 
 func reportCmd(io stdio) *cobra.Command {
-	var formats []string
+	var formats, beside []string
 	var open bool
 	c := &cobra.Command{
 		Use:   "report RUN",
@@ -24,6 +24,13 @@ func reportCmd(io stdio) *cobra.Command {
 			run, err := loadRun(args[0])
 			if err != nil {
 				return err
+			}
+			for _, name := range beside {
+				other, err := loadRun(name)
+				if err != nil {
+					return err
+				}
+				run.Beside = append(run.Beside, other.Record)
 			}
 			if open {
 				if err := openReport(c.Context(), io, run); err != nil || len(formats) == 0 {
@@ -42,6 +49,7 @@ func reportCmd(io stdio) *cobra.Command {
 		},
 	}
 	c.Flags().StringArrayVar(&formats, "format", nil, "KIND[=PATH], repeatable: "+formatNames())
+	c.Flags().StringArrayVar(&beside, "beside", nil, "another run of the same drill, repeatable: its trials with --phase worst or best are drawn into the curve of the series (html)")
 	c.Flags().BoolVar(&open, "open", false, "show the page with the program of this desktop, or with $BROWSER")
 	return c
 }
