@@ -231,7 +231,7 @@ func (s *patroniStart) node(i int) (part, error) {
 	}
 	config, err := render("patroni.yml", patroniTemplate, map[string]any{
 		"Scope": scope, "Node": name, "Addr": addr, "EtcdHosts": strings.Join(s.etcdHosts(s.subnet), ", "),
-		"RESTPort": restPort, "PostgresPort": postgresPort, "StreamPort": stream, "Sync": s.sync,
+		"RESTPort": restPort, "PostgresPort": postgresPort, "StreamPort": stream, "Sync": s.sync, "Failsafe": s.failsafe, "Rewind": !s.noRewind,
 		"TTL": s.settings.TTL.Seconds(), "LoopWait": s.settings.LoopWait.Seconds(), "RetryTimeout": s.settings.RetryTimeout.Seconds(),
 		"SuperPassword": s.secrets.super, "ReplPassword": s.secrets.replication, "RewindPassword": s.secrets.rewind,
 	})

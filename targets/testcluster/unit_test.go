@@ -191,6 +191,8 @@ func TestEachBadVariantIsBadInItsOneWay(t *testing.T) {
 		{"outside", patroni{outside: true}, "pg2", []string{"DAPPLE_OUTSIDE=yes"}, []string{"DAPPLE_ETCD", "DAPPLE_CANCEL_AFTER"}},
 		{"cancel", patroni{cancel: 1500 * time.Millisecond}, "pg2", []string{"DAPPLE_CANCEL_AFTER=1.5"}, []string{"DAPPLE_OUTSIDE"}},
 		{"colocated", patroni{colocated: true}, "pg2", []string{"DAPPLE_ETCD=--name etcd2 ", "http://10.213.1.12:2380", "hosts: [10.213.1.11:2379, 10.213.1.12:2379, 10.213.1.13:2379]"}, nil},
+		{"failsafe", patroni{failsafe: true}, "pg1", []string{"failsafe_mode: true\n", "use_pg_rewind: true\n"}, nil},
+		{"no rewind", patroni{noRewind: true}, "pg1", []string{"failsafe_mode: false\n", "use_pg_rewind: false\n"}, nil},
 		{"ttl 5", patroni{declared: ttl(5 * time.Second)}, "pg1", []string{"ttl: 5\n", "loop_wait: 10\n", "retry_timeout: 10\n"}, nil},
 		{"port", patroni{portCheck: true}, "haproxy", []string{"server pg1 10.213.1.11:5432 maxconn 200 check\n", "server pg2 10.213.1.12:5432 maxconn 200 check backup\n"}, []string{"uri /primary"}},
 	} {

@@ -33,14 +33,20 @@ type patroni struct {
 	disk int64
 	// guard: a node whose disk is full hands the primary role on.
 	guard bool
+	// failsafe: a primary that etcd does not answer goes on while all members agree
+	// (failsafe_mode).
+	failsafe bool
+	// noRewind: nothing makes a standby of an old primary whose history forked: neither
+	// pg_rewind nor a new copy.
+	noRewind bool
 }
 
 // smallDisk has room for a new cluster (40 MB) and the WAL that is kept for
 // standbys (wal_keep_size, 256 MB), and is full in no time.
 const smallDisk = 512 << 20
 
-// patroniKinds is the table of the variants. patroni is sound, and so is
-// patroni-diskguard. Each other one is known to be bad in one way, by which a drill
+// patroniKinds is the table of the variants. patroni is sound, and so are
+// patroni-diskguard and patroni-failsafe. Each other one is known to be bad in one way, by which a drill
 // proves that it would find that.
 func patroniKinds() []kind {
 	var kinds []kind
@@ -53,7 +59,9 @@ func patroniKinds() []kind {
 		{"patroni-async-lag", "asynchronous replication that arrives 2 s late", patroni{delay: relayDelay}},
 		{"patroni-colocated", "as patroni, with etcd on the same nodes and its leader beside the primary", patroni{sync: true, colocated: true}},
 		{"patroni-diskguard", "as patroni, on a small disk of its own; a node whose disk is full hands the role on", patroni{sync: true, disk: smallDisk, guard: true}},
+		{"patroni-failsafe", "as patroni-colocated, with failsafe_mode", patroni{sync: true, colocated: true, failsafe: true}},
 		{"patroni-liar", "as patroni, with a HAProxy that asks only whether the port is open", patroni{sync: true, portCheck: true}},
+		{"patroni-norewind", "as patroni-async-lag, without pg_rewind and new copies", patroni{delay: relayDelay, noRewind: true}},
 		{"patroni-rogue", "asynchronous replication; PostgreSQL is started with its node by something outside Patroni", patroni{outside: true}},
 		{"patroni-shorttimeouts", "as patroni, with writes cancelled on the server after 1 s", patroni{sync: true, cancel: time.Second}},
 		{"patroni-smalldisk", "as patroni, on a small disk of its own", patroni{sync: true, disk: smallDisk}},
