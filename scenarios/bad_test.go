@@ -107,6 +107,10 @@ func (c badCase) problems() error {
 		_, e = scenarios.ParseSchedule("schedule.yaml", data, v)
 		err = diag.Append(err, e)
 	}
+	if data := c.file("roster.yaml"); data != nil {
+		_, e = scenarios.ParseRoster("roster.yaml", data)
+		err = diag.Append(err, e)
+	}
 	if sc != nil && sys != nil {
 		err = diag.Append(err, scenarios.CheckPair(sc, sys))
 	}

@@ -55,6 +55,7 @@ const (
 	ruleBackoff       = "backoff"      // from is longer than to
 	ruleLooser        = "looser"       // an objective looser than the system's
 	ruleIncomparable  = "incomparable" // rpo in writes against rpo as an age
+	ruleTwice         = "twice"        // a person, a login or a system twice in a roster
 	ruleOtherKind     = "other-kind"   // the scenario requires another kind
 	ruleUnknownNode   = "unknown-node" // the system has no such node
 

@@ -73,6 +73,9 @@ func (x *Index) sync(ctx context.Context) error {
 		return err
 	}
 	if len(ls) == 0 {
+		if known, err := x.any(ctx); err != nil || known {
+			return err // the chain was there and is gone: Witness tells
+		}
 		if ls, err = x.adopt(ctx); err != nil || len(ls) == 0 {
 			return err
 		}
@@ -98,6 +101,15 @@ func (x *Index) sync(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// any says whether a database of this home alone knows any run.
+func (x *Index) any(ctx context.Context) (known bool, err error) {
+	if x.postgres {
+		return false, nil
+	}
+	err = x.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM runs)`).Scan(&known)
+	return known, asDatabaseError(x.name(), err)
 }
 
 // adopt begins the chain with the finished runs that are there, oldest first: they

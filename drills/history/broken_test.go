@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dapple-drills/dapple/drills"
 	"github.com/dapple-drills/dapple/internal/diag"
@@ -38,6 +39,11 @@ func TestWithoutItsDatabaseTheHistoryStillAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.spoil(t, home)
+			if c.want == ErrLocked {
+				was := busy
+				busy = 200 * time.Millisecond
+				defer func() { busy = was }()
+			}
 			_, err := Open(t.Context(), home, "")
 			var broken *DatabaseError
 			if !errors.Is(err, c.want) || !errors.As(err, &broken) || len(diag.Hints(err)) != 1 {

@@ -71,6 +71,22 @@ func VerifyRun(home, dir string) (v Verified, err error) {
 	return v, nil
 }
 
+// Unchanged compares the record in dir with the hash that the chain has of it; nil
+// if it is the same, or if dir is "": on another machine, where this cannot be seen.
+func Unchanged(dir, sha string) error {
+	if dir == "" {
+		return nil
+	}
+	now, err := hashFile(filepath.Join(dir, recordFile))
+	if err != nil {
+		return fmt.Errorf("its record cannot be read: %w", err)
+	}
+	if now != sha {
+		return fmt.Errorf("its record was changed since it was kept: its sha256 is %s, and was %s", now, sha)
+	}
+	return nil
+}
+
 // record compares the files of a link with what it says of them.
 func (v *Verified) record(home string, k Link) {
 	dir := filepath.Join(home, filepath.FromSlash(k.Dir))
@@ -133,7 +149,11 @@ func (x *Index) Witness(ctx context.Context) (broken []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := x.db.QueryContext(ctx, x.q(`SELECT run, link_n, link_hash FROM runs WHERE origin = ? ORDER BY link_n`), head.Origin)
+	which, args := "", []any{}
+	if x.postgres { // which others share
+		which, args = ` WHERE origin = ?`, []any{head.Origin}
+	}
+	rows, err := x.db.QueryContext(ctx, x.q(`SELECT run, origin, link_n, link_hash FROM runs`+which+` ORDER BY link_n`), args...)
 	if err != nil {
 		return nil, asDatabaseError(x.name(), err)
 	}
@@ -143,12 +163,14 @@ func (x *Index) Witness(ctx context.Context) (broken []string, err error) {
 		byN[k.N] = k
 	}
 	for rows.Next() {
-		var run, hash string
+		var run, origin, hash string
 		var n int
-		if err := rows.Scan(&run, &n, &hash); err != nil {
+		if err := rows.Scan(&run, &origin, &n, &hash); err != nil {
 			return nil, err
 		}
 		switch k, there := byN[n]; {
+		case origin != head.Origin:
+			broken = append(broken, fmt.Sprintf("the database knows run %s from the chain %s, which is gone or was replaced", run, origin))
 		case !there:
 			broken = append(broken, fmt.Sprintf("the database knows run %s as number %d of the chain, and the chain has no such line any more", run, n))
 		case k.Hash != hash:

@@ -39,6 +39,7 @@ func Owners() []Owner {
 		{"github.com/prometheus/client_golang", []string{"cmd/dapple"}},
 		{"go.opentelemetry.io/otel", []string{"reports/traces"}},
 		{"github.com/riverqueue/river", []string{"drills/schedule"}},
+		{"github.com/secure-systems-lab/go-securesystemslib", []string{"internal/seal"}},
 		{"github.com/pressly/goose", []string{"drills/history", "drills/schedule"}},
 		{"github.com/gomodule/redigo", []string{"probes/redis"}},
 		{"go.etcd.io/etcd/client", []string{"probes/etcd", "probes/patroni"}},
