@@ -44,6 +44,8 @@ type bound struct {
 	// thrownAway says that the system was started for this drill alone.
 	thrownAway bool
 	ends       []func(context.Context) error // newest last
+	// tune says how a built-in cluster is started anew; nil: as it is.
+	tune func(*testcluster.Options) error
 }
 
 // bind makes things of names: nodes, system, injectors, probes, and the places
@@ -59,7 +61,7 @@ func bind(ctx context.Context, g *globals, io stdio, f drillFlags, files drillFi
 
 // bindForPlan is bind without a run directory.
 func bindForPlan(ctx context.Context, g *globals, io stdio, f drillFlags, files drillFiles) (*bound, error) {
-	b := &bound{g: g, io: io}
+	b := &bound{g: g, io: io, tune: f.tune}
 	if err := b.bind(ctx, f, files); err != nil {
 		return nil, errors.Join(err, b.end(ctx))
 	}
@@ -177,15 +179,20 @@ func (b *bound) cluster(ctx context.Context, name string) (*testcluster.Cluster,
 	if err != nil {
 		return nil, err
 	}
-	c, err := testcluster.Find(ctx, name, o)
-	if err == nil {
-		o.Progress("using cluster " + name + ", which is up")
-		return c, nil
-	}
-	if !errors.Is(err, testcluster.ErrNotUp) {
+	if b.tune == nil {
+		c, err := testcluster.Find(ctx, name, o)
+		if err == nil {
+			o.Progress("using cluster " + name + ", which is up")
+			return c, nil
+		}
+		if !errors.Is(err, testcluster.ErrNotUp) {
+			return nil, err
+		}
+	} else if err := b.tune(&o); err != nil {
 		return nil, err
 	}
-	if c, err = testcluster.Start(ctx, name, o); err != nil {
+	c, err := testcluster.Start(ctx, name, o)
+	if err != nil {
 		return nil, err
 	}
 	b.ends, b.thrownAway = append(b.ends, c.Stop), true

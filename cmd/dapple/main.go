@@ -108,7 +108,7 @@ is still in place, and a person must act.`,
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		demoCmd(&g, io), initCmd(&g, io), checkCmd(io), schemaCmd(io), planCmd(&g, io), runCmd(&g, io), revertCmd(&g, io),
-		judgeCmd(io), reportCmd(io), diffCmd(io), listCmd(io), showCmd(io), trendCmd(io), checklistCmd(io), verifyCmd(io), doctorCmd(&g, io), selftestCmd(&g, io), clusterCmd(&g, io),
+		judgeCmd(io), reportCmd(io), diffCmd(io), listCmd(io), showCmd(io), trendCmd(io), checklistCmd(io), verifyCmd(io), sweepCmd(&g, io), compareCmd(&g, io), doctorCmd(&g, io), selftestCmd(&g, io), clusterCmd(&g, io),
 		scheduleCmd(&g, io), stopCmd(io), ackCmd(io), versionCmd(io),
 	)
 	for _, c := range root.Commands() {

@@ -20,6 +20,7 @@ import (
 	"github.com/dapple-drills/dapple/reports"
 	"github.com/dapple-drills/dapple/reports/ci"
 	"github.com/dapple-drills/dapple/reports/traces"
+	"github.com/dapple-drills/dapple/targets/testcluster"
 )
 
 // drillFlags are what run, plan and demo take.
@@ -39,6 +40,7 @@ type drillFlags struct {
 	asJSON   bool
 	shard    string // i/n
 	failOn   failOn
+	tune     func(*testcluster.Options) error // a built-in cluster is started anew, as it says; nil: as it is
 }
 
 func runCmd(g *globals, io stdio) *cobra.Command {

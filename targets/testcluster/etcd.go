@@ -62,6 +62,12 @@ func (e etcd) start(ctx context.Context, info Info, o Options) (*Cluster, error)
 		return nil, errors.New("no command for its keeper and its members: see Options")
 	}
 	eo := e.tune(embedded.Options{Keeper: o.Keeper, Member: o.Member, Name: info.Name, Lifeline: o.Lifetime == Bound, Namespaces: e.housed})
+	if o.Etcd != (EtcdSettings{}) {
+		if eo.ElectionMS != 0 {
+			return nil, fmt.Errorf("this cluster has its own election timeout (%d ms): no other settings can be asked for", eo.ElectionMS)
+		}
+		eo.HeartbeatMS, eo.ElectionMS = int(o.Etcd.Heartbeat.Milliseconds()), int(o.Etcd.Election.Milliseconds())
+	}
 	if o.Lifetime == Stays {
 		if _, err := embedded.Open(ctx, etcdDir(o)); err == nil {
 			return nil, fmt.Errorf("in %s: %w", etcdDir(o), ErrUp)

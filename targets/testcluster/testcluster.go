@@ -66,6 +66,8 @@ type Options struct {
 	Labels map[string]string
 	// Patroni are settings of the patroni clusters.
 	Patroni PatroniSettings
+	// Etcd are settings of the etcd clusters.
+	Etcd EtcdSettings
 }
 
 // A Cluster is one that is up.
