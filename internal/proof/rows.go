@@ -46,7 +46,7 @@ func rows() []row {
 		{no: 4, scenario: "patroni/primary-frozen", good: "patroni", bad: "patroni-async",
 			setting: "synchronous_mode: false", signature: split(2)},
 		{no: 6, scenario: "patroni/primary-minority", good: "patroni", bad: "patroni-async",
-			setting: "synchronous_mode: false", signature: lost("acknowledged writes lost", func(l *verdict.Loss) int64 { return l.Lost })},
+			setting: "synchronous_mode: false", signature: lost("acknowledged writes lost", func(l *verdict.Loss) int64 { return l.Lost }), clears: "rpo"},
 		{no: 6, scenario: "redis-sentinel/primary-minority", good: "redis-sentinel", bad: "redis-sentinel-noguard",
 			setting: "min-replicas-to-write: 0", signature: both(split(2), missed("rpo", "RPO missed"))},
 		{no: 8, scenario: "patroni/primary-deaf", good: "patroni", bad: "patroni-liar",
