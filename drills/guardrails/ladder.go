@@ -49,7 +49,7 @@ func (c Case) missing(past []drills.Record) []string {
 			c.Scenario.BlastRadius.Nodes, c.System.Name, scenarios.Duration(within)))
 	}
 	if bool(c.System.Guardrails.Critical) && !uncritical {
-		rungs = append(rungs, fmt.Sprintf("%s is critical, and it has not passed in production on a system that is not within %s", c.System.Name, scenarios.Duration(within)))
+		rungs = append(rungs, fmt.Sprintf("%s is critical, and it has not passed in production on one that is not critical within %s", c.System.Name, scenarios.Duration(within)))
 	}
 	return rungs
 }
