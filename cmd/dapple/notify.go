@@ -18,7 +18,7 @@ import (
 
 // receivers are those that the environment names: addresses of webhooks are secrets,
 // and stand in no command line.
-func receivers(source string) (list []notices.Receiver) {
+func receivers(source string) (list []notices.Receiver, err error) {
 	if url := os.Getenv("DAPPLE_SLACK_URL"); url != "" {
 		list = append(list, notices.Slack(url))
 	}
@@ -28,7 +28,17 @@ func receivers(source string) (list []notices.Receiver) {
 	if url := os.Getenv("DAPPLE_GRAFANA_URL"); url != "" {
 		list = append(list, notices.Grafana(url, os.Getenv("DAPPLE_GRAFANA_TOKEN")))
 	}
-	return list
+	if server := os.Getenv("DAPPLE_SMTP"); server != "" {
+		r, err := notices.Mail{
+			Server: server, From: os.Getenv("DAPPLE_SMTP_FROM"), To: os.Getenv("DAPPLE_SMTP_TO"),
+			User: os.Getenv("DAPPLE_SMTP_USER"), Password: os.Getenv("DAPPLE_SMTP_PASSWORD"),
+		}.Receiver()
+		if err != nil {
+			return nil, usage(err)
+		}
+		list = append(list, r)
+	}
+	return list, nil
 }
 
 // lastNotices is how long the end of the scheduler waits for what is not yet told.
@@ -36,6 +46,10 @@ const lastNotices = 5 * time.Second
 
 // outlets are all that is told what happens: the log, the meters, and the receivers.
 func outlets(ctx context.Context, io stdio, id string, f scheduleFlags, entries []*schedule.Entry) (tell func(schedule.Change), end func() error, err error) {
+	to, err := receivers(id)
+	if err != nil {
+		return nil, nil, err
+	}
 	m := newMeters(entries)
 	stop := func() error { return nil }
 	if f.metrics != "" {
@@ -43,7 +57,7 @@ func outlets(ctx context.Context, io stdio, id string, f scheduleFlags, entries 
 			return nil, nil, usage(err)
 		}
 	}
-	post := notices.NewPost(ctx, receivers(id), func(err error) { fmt.Fprintf(io.err, "dapple: %v\n", err) })
+	post := notices.NewPost(ctx, to, func(err error) { fmt.Fprintf(io.err, "dapple: %v\n", err) })
 	tell = func(c schedule.Change) {
 		teller{io.err}.tell(c)
 		m.tell(c)

@@ -51,6 +51,8 @@ type Receiver struct {
 	Name string // "slack", as it is called in errors
 	// Request makes it; nil, nil: this one is not for them.
 	Request func(n Notice) (*http.Request, error)
+	// Other brings it by other means than a request; then Request is not used.
+	Other func(ctx context.Context, n Notice) error
 }
 
 func post(url string, body any) (*http.Request, []byte, error) {
@@ -69,7 +71,7 @@ func post(url string, body any) (*http.Request, []byte, error) {
 // Slack is an incoming webhook of Slack, or of what takes the same.
 func Slack(url string) Receiver {
 	escape := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;")
-	return Receiver{"slack", func(n Notice) (*http.Request, error) {
+	return Receiver{Name: "slack", Request: func(n Notice) (*http.Request, error) {
 		req, _, err := post(url, map[string]string{"text": escape.Replace(n.Text())})
 		return req, err
 	}}
@@ -78,7 +80,7 @@ func Slack(url string) Receiver {
 // Webhook takes CloudEvents 1.0 in the JSON format. With a secret the body is signed:
 // X-Dapple-Signature: sha256= and the HMAC in hex.
 func Webhook(url, secret, source string) Receiver {
-	return Receiver{"webhook", func(n Notice) (*http.Request, error) {
+	return Receiver{Name: "webhook", Request: func(n Notice) (*http.Request, error) {
 		req, body, err := post(url, map[string]any{
 			"specversion": "1.0", "id": n.ID, "source": source, "type": "dapple.drill." + n.State,
 			"subject": n.Schedule, "time": n.Time.UTC().Format(time.RFC3339Nano), "datacontenttype": "application/json", "data": n,
@@ -98,7 +100,7 @@ func Webhook(url, secret, source string) Receiver {
 
 // Grafana is its API of annotations: one when a drill begins, one when it is over.
 func Grafana(url, token string) Receiver {
-	return Receiver{"grafana", func(n Notice) (*http.Request, error) {
+	return Receiver{Name: "grafana", Request: func(n Notice) (*http.Request, error) {
 		if n.State != "begun" && n.Run == "" && n.State != "lost" {
 			return nil, nil
 		}
@@ -193,12 +195,16 @@ func (p *Post) bring(r Receiver, n Notice) (err error) {
 
 // once says whether it is worth trying again.
 func (p *Post) once(r Receiver, n Notice) (again bool, err error) {
+	ctx, cancel := context.WithTimeout(p.tries, answer)
+	defer cancel()
+	if r.Other != nil {
+		err := r.Other(ctx, n)
+		return p.tries.Err() == nil, err
+	}
 	req, err := r.Request(n)
 	if err != nil || req == nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(p.tries, answer)
-	defer cancel()
 	res, err := http.DefaultClient.Do(req.WithContext(ctx))
 	if err != nil {
 		return p.tries.Err() == nil, withoutAddress(err)

@@ -38,6 +38,7 @@ func Owners() []Owner {
 		{"github.com/jackc/pgx", []string{"probes/postgres", "drills/history", "drills/schedule"}},
 		{"github.com/prometheus/client_golang", []string{"cmd/dapple"}},
 		{"go.opentelemetry.io/otel", []string{"reports/traces"}},
+		{"github.com/wneessen/go-mail", []string{"drills/notices"}},
 		{"github.com/riverqueue/river", []string{"drills/schedule"}},
 		{"github.com/secure-systems-lab/go-securesystemslib", []string{"internal/seal"}},
 		{"github.com/pressly/goose", []string{"drills/history", "drills/schedule"}},
