@@ -88,7 +88,7 @@ func read(path string) (data []byte, err error) {
 	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
-// A FileKind says which of the three files a file is.
+// A FileKind says which of the four files a file is.
 type FileKind string
 
 // The kinds of file; Unclear is none of them.
@@ -96,6 +96,7 @@ const (
 	IsScenario FileKind = "scenario"
 	IsSystem   FileKind = "system"
 	IsSchedule FileKind = "schedule"
+	IsRoster   FileKind = "roster"
 	Unclear    FileKind = ""
 )
 
@@ -110,6 +111,7 @@ var only = map[FileKind]map[string]int{
 	},
 	IsSystem:   {"kind": 2, "nodes": 2, "clients": 1, "environment": 1, "health": 1, "design": 1, "settings": 1, "http": 1, "guardrails": 1, "monitoring": 1},
 	IsSchedule: {"cron": 3, "time_zone": 2, "windows": 1, "quiet": 1, "holidays": 1, "catch_up": 1, "scenario": 1, "on": 1},
+	IsRoster:   {"people": 3},
 }
 
 // Sniff tells the kinds of file by the keys that only one of them has. It works on
@@ -126,7 +128,7 @@ func Sniff(data []byte) FileKind {
 		}
 	}
 	best, tied := Unclear, false
-	for _, kind := range []FileKind{IsScenario, IsSystem, IsSchedule} {
+	for _, kind := range []FileKind{IsScenario, IsSystem, IsSchedule, IsRoster} {
 		switch n := score[kind]; {
 		case n > score[best]:
 			best, tied = kind, false
@@ -165,6 +167,8 @@ func Check(file string, data []byte, v *Vocabulary) (FileKind, error) {
 		_, err = ParseSystem(file, data, v)
 	case IsSchedule:
 		_, err = ParseSchedule(file, data, v)
+	case IsRoster:
+		_, err = ParseRoster(file, data)
 	default:
 		// What is no YAML at all is told as such; the rest of a file that could
 		// be anything would only confuse.

@@ -36,3 +36,11 @@ people:
 		t.Error("he is not in it")
 	}
 }
+
+func TestARosterIsCheckedAsWhatItIs(t *testing.T) {
+	for data, ok := range map[string]bool{"people: [{name: Ada, contact: a@example.org}]\n": true, "people: [{name: Ada}]\n": false} {
+		if kind, err := scenarios.Check("roster.yaml", []byte(data), nil); kind != scenarios.IsRoster || (err == nil) != ok {
+			t.Errorf("%q: %q, %v", data, kind, err)
+		}
+	}
+}

@@ -283,6 +283,28 @@ func TestALineThatACrashCutShortDoesNotCountAndIsMended(t *testing.T) {
 	}
 }
 
+func TestWithoutItsChainTheHistoryShowsWhatIsThereAndProvesNothing(t *testing.T) {
+	home := threeRuns(t)
+	write(t, filepath.Join(home, "chain.jsonl"), "damaged\n")
+	x, why, err := OpenAnyway(t.Context(), home, "")
+	if err != nil || why == nil || !strings.Contains(why.Error(), "chain.jsonl") {
+		t.Fatalf("%v, %v", why, err)
+	}
+	defer func() { _ = x.Close() }()
+	runs, _, err := x.List(t.Context())
+	if err != nil || len(runs) != 3 {
+		t.Errorf("%d runs, %v", len(runs), err)
+	}
+	for _, r := range runs {
+		if r.Link.N != 0 {
+			t.Errorf("run %s is said to be in a chain", r.Run)
+		}
+	}
+	if _, err := Keep(t.Context(), home, ByDrill, "ada", drilled(t, home, "01d", day, nil)); err == nil {
+		t.Error("a line was added to what cannot be read")
+	}
+}
+
 func TestARecordThatWasChangedIsNotShownAsARun(t *testing.T) {
 	home := threeRuns(t)
 	path := filepath.Join(home, "runs", "01b-primary-kill", "record.json")

@@ -63,20 +63,22 @@ func Open(ctx context.Context, home, dsn string) (*Index, error) {
 
 // OpenAnyway is Open for who only asks. If the database cannot be used, the index
 // is made in memory, from the run directories and the chain, and why says what is
-// wrong with it; nothing that is added then stays in the database.
+// wrong with it; nothing that is added then stays in the database. If the chain
+// itself cannot be read, the index is empty, since no record is known to be what it
+// was; List still shows what is there.
 func OpenAnyway(ctx context.Context, home, dsn string) (x *Index, why, err error) {
 	x, why = Open(ctx, home, dsn)
 	if why == nil {
 		return x, nil, nil
 	}
-	var broken *DatabaseError
-	if !errors.As(why, &broken) {
-		return nil, nil, why
-	}
 	if x, err = openMemory(ctx, home); err != nil {
 		return nil, why, err
 	}
-	return x, why, x.sync(ctx)
+	var database *DatabaseError
+	if serr := x.sync(ctx); serr != nil && errors.As(why, &database) {
+		why = errors.Join(why, serr) // both; else it is the same again
+	}
+	return x, why, nil
 }
 
 // open connects and migrates.
