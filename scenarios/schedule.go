@@ -206,6 +206,14 @@ func LoadSchedule(path string, v *Vocabulary) (*Schedule, error) {
 	return ParseSchedule(path, data, v)
 }
 
+// WithoutSource is a copy that does not hold the text of its file: for who keeps many
+// of them for long.
+func (s *Schedule) WithoutSource() *Schedule {
+	c := *s
+	c.src = nil
+	return &c
+}
+
 // Format writes the schedule as a file that reads back as the same.
 func (s *Schedule) Format() ([]byte, error) { return format(s) }
 

@@ -40,7 +40,7 @@ func NewEntry(file string, s *scenarios.Schedule) (*Entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	return &Entry{Schedule: s, Calendar: c, File: file}, nil
+	return &Entry{Schedule: s.WithoutSource(), Calendar: c, File: file}, nil
 }
 
 // tooLate says whether it is too late for a firing's drill to begin.
