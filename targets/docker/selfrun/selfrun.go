@@ -38,6 +38,7 @@ const Label = "dapple.helper"
 //	SYS_ADMIN        enter namespaces, thaw and limit control groups, BPF
 //	NET_ADMIN        nftables, traffic control, ending connections
 //	NET_RAW          look at a cut from inside of a node
+//	SYS_CHROOT       enter mount namespaces, which takes it besides SYS_ADMIN
 //	SYS_PTRACE       /proc/PID/{root,ns,environ} of others; hold a process
 //	KILL             signals to processes of others
 //	SYS_TIME         the machine's clock
@@ -47,7 +48,7 @@ const Label = "dapple.helper"
 //
 // SYS_RESOURCE is not among them: many engines have not got it to give.
 func Capabilities() []string {
-	return []string{"SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_PTRACE", "KILL", "SYS_TIME", "DAC_OVERRIDE", "DAC_READ_SEARCH", "CHOWN"}
+	return []string{"SYS_ADMIN", "NET_ADMIN", "NET_RAW", "SYS_CHROOT", "SYS_PTRACE", "KILL", "SYS_TIME", "DAC_OVERRIDE", "DAC_READ_SEARCH", "CHOWN"}
 }
 
 // Options say what runs in the container.

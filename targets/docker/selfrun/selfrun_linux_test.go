@@ -166,7 +166,7 @@ func TestTheProgramHasTheRightsThatAreNamedAndNoOthers(t *testing.T) {
 		t.Fatalf("exit code %d\n%s", code, out)
 	}
 	// capabilities(7), by their numbers in linux/capability.h.
-	bits := map[string]uint{"CHOWN": 0, "DAC_OVERRIDE": 1, "DAC_READ_SEARCH": 2, "KILL": 5, "NET_ADMIN": 12, "NET_RAW": 13, "SYS_PTRACE": 19, "SYS_ADMIN": 21, "SYS_TIME": 25}
+	bits := map[string]uint{"CHOWN": 0, "DAC_OVERRIDE": 1, "DAC_READ_SEARCH": 2, "KILL": 5, "NET_ADMIN": 12, "NET_RAW": 13, "SYS_CHROOT": 18, "SYS_PTRACE": 19, "SYS_ADMIN": 21, "SYS_TIME": 25}
 	var want uint64
 	for _, c := range selfrun.Capabilities() {
 		bit, known := bits[c]
