@@ -85,6 +85,31 @@ type order struct {
 	On, Peers               []targets.Spec
 	// Await is a file that has to be there before the fault is taken back.
 	Await string
+	// Helper starts an agent in a helper container of the engine at Engine; none if
+	// it is empty.
+	Helper []string
+	Engine string
+}
+
+// options are those of the agent that holds the faults.
+func (o order) options(me string) agent.Options {
+	a := agent.Options{Argv: []string{me, "agent"}, Lease: lease, Drill: o.Drill, System: "matrix", Config: config(o.Home)}
+	if len(o.Helper) == 0 {
+		return a
+	}
+	a.Argv, a.Env, a.Greeting = o.Helper, []string{"DOCKER_HOST=" + o.Engine}, time.Minute
+	again := a
+	again.Drill = "revert"
+	// As cmd/dapple has it: who lacks the rights takes back by another helper.
+	a.RevertAll = func(ctx context.Context, what agent.RevertOptions) (rep agent.Report, err error) {
+		c, err := agent.Start(ctx, again)
+		if err != nil {
+			return rep, err
+		}
+		rep, err = c.RevertAll(ctx, what)
+		return rep, errors.Join(err, c.Close(ctx))
+	}
+	return a
 }
 
 // The phases of a runner, in their order. Each is said when it begins.
@@ -116,7 +141,7 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := say("start"); err != nil {
 		return err
 	}
-	c, err := agent.Start(ctx, agent.Options{Argv: []string{me, "agent"}, Lease: lease, Drill: o.Drill, System: "matrix", Config: config(o.Home)})
+	c, err := agent.Start(ctx, o.options(me))
 	if err != nil {
 		// A machine that is so busy that its lease is over before it has begun. There
 		// is nothing to end.
@@ -136,7 +161,11 @@ func run(ctx context.Context, in io.Reader, out io.Writer) error {
 		phase string
 		do    func(i int)
 	}{
-		{"inject", func(i int) { _, _ = c.Inject(ctx, fmt.Sprint(i), specs[i], faults[i]) }},
+		{"inject", func(i int) {
+			if h, err := c.Inject(ctx, fmt.Sprint(i), specs[i], faults[i]); err != nil || !h.OK {
+				fmt.Fprintln(os.Stderr, h.Proof, err) // for who reads why a test failed
+			}
+		}},
 		{"hold", func(int) {
 			<-time.After(holding / time.Duration(len(faults)))
 			for o.Await != "" && !exists(o.Await) {

@@ -68,6 +68,19 @@ func private() string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("matrix-%d-private", os.Getpid()))
 }
 
+// makePrivate makes that directory, until the test is over.
+func makePrivate(t *testing.T) {
+	t.Helper()
+	if err := os.Mkdir(private(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(private()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A victim is a node "a" with a peer "b": each a process in a network and mounts of
 // its own, with small file systems at /mnt and private, and in a's network what an
 // operator might have there. The process of a is in control groups of its own.

@@ -59,6 +59,9 @@ func (m *matrix) start(t *testing.T, home, await string) *process {
 	}()
 	go func() { _ = p.cmd.Wait(); close(p.exited) }()
 	o := order{Home: home, Drill: drillOf(home), Kind: m.kind, With: m.with, On: []targets.Spec{m.v.a.Spec()}, Peers: []targets.Spec{m.v.b.Spec()}, Await: await}
+	if m.engine != nil {
+		o.Helper, o.Engine = m.engine.helper(home), m.engine.host()
+	}
 	if err := json.NewEncoder(stdin).Encode(o); err != nil {
 		t.Fatal(err)
 	}
