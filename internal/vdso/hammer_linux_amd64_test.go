@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dapple-drills/dapple/internal/kernel"
 	"github.com/dapple-drills/dapple/targets"
 )
 
@@ -138,6 +139,47 @@ func TestNoSignalIsLostAndNoneComesTwice(t *testing.T) {
 		t.Errorf("%d of %d signals were handled, %d answers cannot be, in %d stops", s.Handled, sent, s.Wrong, 2*n)
 	}
 }
+
+// Who gives up on a thread that was let go on and does not stop again in time (on a
+// busy machine) takes no signal from it, which it may stop for the moment after: a
+// server that was told to end must not stay.
+func TestToGiveUpOnAThreadTakesNoSignalFromIt(t *testing.T) {
+	v := run(t, built(t), "0")
+	const sent = 300
+	given := 0
+	for range sent {
+		kernel.Thread(func() {
+			s := &stop{pid: v.id.PID, held: map[int]int{}, until: time.Now().Add(time.Minute)}
+			// The thread that gave up before may not have ended yet: nobody else traces it.
+			for err := s.all(t.Context()); err != nil; err = s.all(t.Context()) {
+				if !errors.Is(err, ErrBusy) || time.Now().After(s.until) {
+					t.Error(err)
+					return
+				}
+			}
+			if err := syscall.Kill(v.id.PID, rtmin); err != nil {
+				t.Error(err)
+			}
+			s.until = time.Now() // there is no time left for it to stop again
+			if errors.Is(s.goOn(t.Context(), v.id.PID), ErrBusy) {
+				given++
+			}
+			for stands := false; !stands; {
+				code, _, err := look(v.id.PID)
+				stands = code != 0 || err != nil
+			}
+			s.release()
+		})
+	}
+	// It handles the last of them before it reads on.
+	if s := v.ask("read"); s.Handled != sent || given == 0 {
+		t.Errorf("%d of %d signals were handled, it was given up %d times", s.Handled, sent, given)
+	}
+	t.Logf("it was given up %d times in %d", given, sent)
+}
+
+// rtmin is the first real-time signal that the C library leaves to programs.
+const rtmin = syscall.Signal(34)
 
 // hold arms and disarms a process until it is killed.
 func hold(what string) error {

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 	"unsafe"
@@ -101,7 +103,11 @@ func (s *stop) all(ctx context.Context) error {
 
 // refused says why a process may not be traced.
 func (s *stop) refused(err error) error {
-	if by, e := Tracer(s.pid); e == nil && by != 0 {
+	by, e := Tracer(s.pid)
+	if _, ours := os.Stat(fmt.Sprintf("/proc/self/task/%d", by)); e == nil && by != 0 && ours == nil {
+		return fmt.Errorf("a thread of ours that gave up on it has not ended yet: %w", ErrBusy)
+	}
+	if e == nil && by != 0 {
 		return fmt.Errorf("it is traced by pid %d (a debugger, strace): end that first: %w: %w", by, targets.ErrUnsupported, err)
 	}
 	return fmt.Errorf("holding its threads (ptrace): it takes root (CAP_SYS_PTRACE), and a process that nobody traces: %w: %w", targets.ErrUnsupported, err)
@@ -198,7 +204,7 @@ func (s *stop) clear(ctx context.Context) error {
 		return gone(err)
 	}
 	defer mem.Close()
-	for tid := range s.held {
+	for _, tid := range slices.Collect(maps.Keys(s.held)) {
 		for {
 			in, err := s.inside(mem, tid)
 			if err != nil {
@@ -221,10 +227,12 @@ func (s *stop) clear(ctx context.Context) error {
 	return nil
 }
 
-// goOn lets one thread run for a moment.
+// goOn lets one thread run for a moment. It is not held until it stands still again:
+// one that does not in time may stop for a signal the moment after, and to let go of
+// it by hand would take that signal from it. The kernel gives it, when we end.
 func (s *stop) goOn(ctx context.Context, tid int) error {
 	sig := s.held[tid]
-	s.held[tid] = 0
+	delete(s.held, tid)
 	if err := unix.PtraceCont(tid, sig); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("letting thread %d go on (ptrace): %w", tid, err)
 	}
