@@ -68,7 +68,7 @@ func rows() []row {
 		{no: 23, scenario: "patroni/cascading-maintenance", good: "patroni", bad: "patroni-async-lag",
 			setting: "synchronous_mode: false, standbys 2 s behind", signature: lost("acknowledged writes lost", func(l *verdict.Loss) int64 { return l.Lost })},
 		{no: 25, scenario: "patroni/sync-standby-gone", good: "patroni", bad: "patroni-shorttimeouts",
-			setting: "writes cancelled after 1 s", signature: lost("writes acknowledged with a warning lost", func(l *verdict.Loss) int64 { return l.LostDegraded })},
+			setting: "writes cancelled after 1 s", signature: lost("writes acknowledged with a warning lost", func(l *verdict.Loss) int64 { return l.LostDegraded }), clears: "rpo"},
 		{no: 25, scenario: "redis-sentinel/replicas-cut", good: "redis-sentinel-wait", bad: "redis-sentinel-shortwait",
 			setting: "clients go on after 100 ms without a replica", signature: lost("writes acknowledged on too few replicas lost", func(l *verdict.Loss) int64 { return l.LostDegraded })},
 		{no: 26, scenario: "patroni/primary-kill", good: "patroni", bad: "patroni-rogue",
