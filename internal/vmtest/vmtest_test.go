@@ -13,9 +13,9 @@ import (
 
 func TestTheTestsOfAPackageRunOnDebiansKernel(t *testing.T) {
 	vmtest.Run(t, vmtest.Guest{
-		Modules: []string{"sch_netem", "nf_tables", "crc32c_generic"},
+		Modules: []string{"sch_netem", "nf_tables", "crc32c_generic", "veth", "bridge", "ifb", "sch_ingress", "cls_bpf", "act_mirred"},
 		Tests:   []string{"TestGuest"},
-		Files:   map[string]string{"/etc/here": "vmtest_test.go"},
+		Files:   map[string]string{"/etc/here": "vmtest_test.go", "/bin/dapple": program(t)},
 		Env:     []string{"SAID=hello"},
 	})
 }
