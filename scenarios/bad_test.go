@@ -242,6 +242,7 @@ func vocabulary() *scenarios.Vocabulary {
 			{Name: "noop"},
 			{Name: "pause"},
 		},
+		Capabilities: map[string]string{"loss": "its acknowledged writes can be looked for", "roles": "its nodes say what they are"},
 		Kinds: []scenarios.KindWord{
 			{Name: "patroni", Phases: []string{"worst", "best"}},
 			{Name: "etcd"},

@@ -2,6 +2,7 @@ package scenarios
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -75,6 +76,15 @@ func (c *checker) requires() {
 	for i, kind := range c.sc.Requires.Kind {
 		path := elementPath(c.src, "requires.kind", i)
 		c.kind(path, kind, c.v)
+	}
+	if c.v == nil || len(c.v.Capabilities) == 0 {
+		return
+	}
+	for i, name := range c.sc.Requires.Capability {
+		if _, known := c.v.Capabilities[name]; !known {
+			path := elementPath(c.src, "requires.capability", i)
+			c.report(c.src.value(path), slipf(ruleCapability, meant(name, slices.Sorted(maps.Keys(c.v.Capabilities))), "%s: no capability is called %q", path, name))
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ const (
 	ruleParameter     = "parameter"    // the injector does not take its parameters
 	ruleRole          = "role"         // unknown role
 	ruleKind          = "kind"         // unknown kind of system
+	ruleCapability    = "capability"   // unknown capability
 	rulePhase         = "phase"        // a phase that the kind cannot lock on
 	ruleFirstAt       = "first-at"     // `at` on the first step
 	ruleForMissing    = "for-missing"  // several steps, and one does not say for how long

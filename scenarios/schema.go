@@ -59,11 +59,19 @@ func (v *Vocabulary) inScenario(root object) {
 	if len(rules) > 0 {
 		step["allOf"] = rules
 	}
+	requires := defs["Requires"].(object)["properties"].(object)
+	if len(v.Capabilities) > 0 {
+		one := words(object{}, v.Capabilities)
+		requires["capability"] = object{
+			"description": "What the system must be able to do, whatever its kind.",
+			"anyOf":       []any{one, object{"type": "array", "items": one}},
+		}
+	}
 	if len(v.Kinds) == 0 {
 		return
 	}
 	kinds := object{"enum": toAny(v.kindNames())}
-	defs["Requires"].(object)["properties"].(object)["kind"] = object{
+	requires["kind"] = object{
 		"description": "One kind of system, or a list of them.",
 		"anyOf":       []any{kinds, object{"type": "array", "items": kinds}},
 	}

@@ -20,6 +20,9 @@ type Vocabulary struct {
 	// Times says what is wrong with the times of a schedule: diag.Field errors
 	// named for its keys. nil takes any.
 	Times func(s *Schedule) error
+	// Capabilities are what a scenario may require of a system, whatever its kind,
+	// each with what it means in one line.
+	Capabilities map[string]string
 }
 
 // An InjectorWord is what a scenario may say of one injector.

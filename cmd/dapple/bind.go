@@ -10,6 +10,7 @@ import (
 	"net"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -239,8 +240,29 @@ func (b *bound) open(ctx context.Context) error {
 		}
 	}
 	b.ends = append(b.ends, func(context.Context) error { return p.System.Close() })
+	if err := capable(p); err != nil {
+		return err
+	}
 	return b.probes(ctx)
 }
+
+// capable refuses a system that cannot what the scenario requires.
+func capable(p *drills.Plan) error {
+	for _, c := range probes.Capabilities() {
+		if !slices.Contains(p.Scenario.Requires.Capability, c.Name) {
+			continue
+		}
+		if why := c.Lacks(p.System); why != "" {
+			return refuse(&unfitError{fmt.Sprintf("it requires the capability %s of the system %s: %s", c.Name, p.Target.Name, why)})
+		}
+	}
+	return nil
+}
+
+// unfitError says that a scenario is not for the system: of several, it is left out.
+type unfitError struct{ why string }
+
+func (e *unfitError) Error() string { return e.why }
 
 // settings are those of the system file, and what a built-in cluster adds.
 func (b *bound) settings() map[string]string {

@@ -76,6 +76,10 @@ func vocabulary() *scenarios.Vocabulary {
 	for _, c := range testcluster.Names() {
 		v.Clusters = append(v.Clusters, c.Name)
 	}
+	v.Capabilities = map[string]string{}
+	for _, c := range probes.Capabilities() {
+		v.Capabilities[c.Name] = c.Summary
+	}
 	return v
 }
 

@@ -235,6 +235,9 @@ func (m *many) one(ctx context.Context, i int, t todo) reports.Entry {
 	defer m.job.Close()
 	fmt.Fprintf(progress(m.g, m.io), "%d/%d  %s\n", i+1, len(m.todo), t.name)
 	run, err := drillOnce(ctx, m.g, m.io, f, t.files)
+	if unfit := new(unfitError); errors.As(err, &unfit) && err.Error() == refuse(unfit).Error() { // and nothing else went wrong
+		return reports.Entry{Scenario: t.name, Skipped: unfit.why}
+	}
 	e := reports.Entry{Scenario: t.name, Run: run, Code: codeOrPass(err)}
 	if err != nil && !errors.Is(err, errSaid) {
 		e.Err = strings.Join(append([]string{err.Error()}, diag.Hints(err)...), "; ")
