@@ -3,13 +3,20 @@ package reports
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+
+	"github.com/dapple-drills/dapple/internal/testenv"
 )
 
 // scrape reads metrics with the parser of Prometheus' textfile collector.
@@ -93,6 +100,52 @@ func TestTheMetricsAreReadByPrometheusAndSayWhatTheRecordSays(t *testing.T) {
 		if measured && s.Censored == 0 && math.Abs(upper-s.Max[1]/1000) > 1e-6 {
 			t.Errorf("%s: RTO %v s, the record has %v ms", name, upper, s.Max[1])
 		}
+	}
+}
+
+// TestPrometheusOwnParserOfOpenMetricsReadsEveryFixture has the strict parser of
+// the reference implementation read the files: expfmt knows the older format only.
+func TestPrometheusOwnParserOfOpenMetricsReadsEveryFixture(t *testing.T) {
+	python := testenv.NeedOpenMetrics(t)
+	const program = `
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+for path in sys.argv[1:]:
+    n = sum(len(f.samples) for f in parse(open(path, encoding="utf-8").read()))
+    print(n)
+`
+	argv := []string{"-c", program}
+	want := 0
+	for name, fixture := range fixtures() {
+		r := fixture(t)
+		for kind, write := range map[string]func(io.Writer, Batch) error{"openmetrics": OpenMetrics, "gitlab": GitLab} {
+			text := render(t, func(b *bytes.Buffer) error { return write(b, one(r)) })
+			path := filepath.Join(t.TempDir(), name+"."+kind)
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			argv = append(argv, path)
+			for line := range strings.Lines(text) {
+				if !strings.HasPrefix(line, "#") {
+					want++
+				}
+			}
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), python, argv...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	got := 0
+	for _, n := range strings.Fields(string(out)) {
+		i, err := strconv.Atoi(n)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		got += i
+	}
+	if got != want || want == 0 {
+		t.Errorf("it read %d samples of %d", got, want)
 	}
 }
 

@@ -102,6 +102,23 @@ func NeedRedis(t testing.TB) {
 	Need(t, "redis", missing)
 }
 
+// NeedOpenMetrics ends the test unless Prometheus' own parser of OpenMetrics is
+// here. It returns the Python that has it.
+func NeedOpenMetrics(t testing.TB) (python string) {
+	t.Helper()
+	var missing error
+	for _, python = range []string{"python3", "/usr/bin/python3"} {
+		if missing = exec.CommandContext(t.Context(), python, "-c", "import prometheus_client.openmetrics.parser").Run(); missing == nil {
+			break
+		}
+	}
+	if missing != nil {
+		missing = fmt.Errorf("install it with apt-get install python3-prometheus-client: %w", missing)
+	}
+	Need(t, "openmetrics", missing)
+	return python
+}
+
 // NeedSSHD ends the test unless there is an SSH server and its client, which the
 // test starts with a configuration of its own. It returns the server's path.
 func NeedSSHD(t testing.TB) (path string) {
