@@ -20,12 +20,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dapple-drills/dapple/internal/diag"
+	"github.com/dapple-drills/dapple/internal/early"
 )
 
 func main() { os.Exit(Main(os.Args[1:])) }
 
 // Main is the program, and returns its exit code. Tests call it too.
 func Main(args []string) int {
+	if err := early.Over(); err != nil {
+		fmt.Fprintf(os.Stderr, "dapple: %v\n", err)
+		return exitRefused
+	}
 	if code, done := hidden(args); done {
 		return code
 	}
