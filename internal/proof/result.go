@@ -132,7 +132,8 @@ const head = `# Track record
 
 What dapple has caught. Each line is a cluster with one known mistake (the twin) and
 the same cluster without it. Caught means that the drill said so in the words of the
-signature; silent, that the drill of the sound cluster passed. What could not be told
+signature; silent, that the drill of the sound cluster passed, or was inconclusive only
+in what the row is not about. What could not be told
 (the machine was too busy, or it was not drilled yet) is counted apart.
 
 Written by ` + "`make proof`" + `, from the records of real drills; the table of rows is in
