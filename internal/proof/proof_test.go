@@ -56,6 +56,7 @@ func telling() drills.Record {
 			Findings: []verdict.Finding{
 				{Objective: "rto", Want: "≤ 60 s", Got: "at least 80 s", Outcome: verdict.Missed},
 				{Objective: "rpo", Want: "≤ 5 s", Got: "9 writes, the oldest 50 s old", Outcome: verdict.Missed},
+				{Objective: "rejoin", Want: "≤ 60 s", Got: "never", Outcome: verdict.Missed},
 				{Objective: "failover", Want: "no", Got: "failover m1 → m2", Outcome: verdict.Missed},
 				{Objective: "settings", Want: "declared = effective", Got: "ttl: declared 5, effective 20"},
 				{Objective: "expectation", Want: "detection 20 s to 31 s", Got: "33 s, slower than model: lease refreshed"},

@@ -76,14 +76,11 @@ func (s *stop) all(ctx context.Context) error {
 			if _, is := s.held[tid]; is {
 				continue
 			}
-			err := unix.PtraceSeize(tid)
-			switch {
+			switch err := s.seize(tid); {
 			case errors.Is(err, unix.ESRCH):
 				continue // it ended
-			case errors.Is(err, unix.EPERM):
-				return s.refused(err)
 			case err != nil:
-				return fmt.Errorf("holding thread %d (ptrace): %w", tid, err)
+				return err
 			}
 			fresh = append(fresh, tid)
 			if err := unix.PtraceInterrupt(tid); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -101,16 +98,41 @@ func (s *stop) all(ctx context.Context) error {
 	}
 }
 
-// refused says why a process may not be traced.
-func (s *stop) refused(err error) error {
-	by, e := Tracer(s.pid)
-	if _, ours := os.Stat(fmt.Sprintf("/proc/self/task/%d", by)); e == nil && by != 0 && ours == nil {
-		return fmt.Errorf("a thread of ours that gave up on it has not ended yet: %w", ErrBusy)
+// seizeTries is how often a thread is asked for that one of ours still holds: it gave
+// up on it, and lets go when it has ended, which takes it microseconds.
+const seizeTries = 40
+
+// seize asks the kernel for a thread, and says why it may not be had.
+func (s *stop) seize(tid int) error {
+	free := false // nobody held it before this try, so that the kernel's no is about us
+	for n := 0; ; n++ {
+		err := unix.PtraceSeize(tid)
+		switch {
+		case err == nil || errors.Is(err, unix.ESRCH):
+			return err
+		case !errors.Is(err, unix.EPERM):
+			return fmt.Errorf("holding thread %d (ptrace): %w", tid, err)
+		}
+		by, lost := Tracer(s.pid)
+		switch {
+		case lost != nil:
+			return lost
+		case by == 0 && free:
+			return fmt.Errorf("holding its threads (ptrace): it takes root (CAP_SYS_PTRACE), and a process that nobody traces: %w: %w", targets.ErrUnsupported, err)
+		case by != 0 && !is("self/task", by) && is(".", by):
+			return fmt.Errorf("it is traced by pid %d (a debugger, strace): end that first: %w: %w", by, targets.ErrUnsupported, err)
+		case by != 0 && n >= seizeTries:
+			return fmt.Errorf("a thread of ours that gave up on it has not ended yet: %w", ErrBusy)
+		}
+		free = by == 0
+		nap()
 	}
-	if e == nil && by != 0 {
-		return fmt.Errorf("it is traced by pid %d (a debugger, strace): end that first: %w: %w", by, targets.ErrUnsupported, err)
-	}
-	return fmt.Errorf("holding its threads (ptrace): it takes root (CAP_SYS_PTRACE), and a process that nobody traces: %w: %w", targets.ErrUnsupported, err)
+}
+
+// is says whether there is a task of that number in a folder of /proc.
+func is(folder string, task int) bool {
+	_, err := os.Stat(fmt.Sprintf("/proc/%s/%d", folder, task))
+	return err == nil
 }
 
 func (s *stop) threads() (tids []int, err error) {
