@@ -246,8 +246,12 @@ func (b *bound) open(ctx context.Context) error {
 	return b.probes(ctx)
 }
 
-// capable refuses a system that cannot what the scenario requires.
+// capable refuses a system that cannot what the scenario requires; who only looks at a
+// system has none.
 func capable(p *drills.Plan) error {
+	if p.Scenario == nil {
+		return nil
+	}
 	for _, c := range probes.Capabilities() {
 		if !slices.Contains(p.Scenario.Requires.Capability, c.Name) {
 			continue
