@@ -57,6 +57,10 @@ func newEngine(t *testing.T) *engine {
 	if err := os.WriteFile(e.at("config.toml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// Addresses that are for documentation alone (RFC 5737): nobody routes them.
+	if err := errors.Join(ip("link", "add", e.bridge(), "type", "bridge"), ip("address", "add", "198.51.100.1/30", "dev", e.bridge())); err != nil {
+		t.Fatal(err)
+	}
 	e.keeper = e.daemon(t, "containerd", "--config", e.at("config.toml"))
 	e.start(t)
 	c, err := docker.Endpoint{Host: e.host()}.Connect(t.Context())
@@ -72,6 +76,18 @@ func newEngine(t *testing.T) *engine {
 
 func (e *engine) at(name string) string { return filepath.Join(e.dir, name) }
 
+// bridge is a network of its own: without any (--bridge=none) an engine removes docker0,
+// which is another's (moby, daemon_unix.go, removeDefaultBridgeInterface).
+func (e *engine) bridge() string { return "m" + strings.TrimPrefix(filepath.Base(e.dir), "matrix-") }
+
+// ip is the tool of that name.
+func ip(args ...string) error {
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("ip %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
 func (e *engine) host() string { return "unix://" + e.at("docker.sock") }
 
 // helper is the command of an agent in a helper container.
@@ -83,7 +99,7 @@ func (e *engine) start(t *testing.T) {
 	if err := os.Remove(e.at("pid")); err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	e.docker = e.daemon(t, "dockerd", "--live-restore", "--bridge=none", "--iptables=false", "--ip6tables=false",
+	e.docker = e.daemon(t, "dockerd", "--live-restore", "--bridge", e.bridge(), "--iptables=false", "--ip6tables=false",
 		"--host", e.host(), "--containerd", e.at("c.sock"), "--data-root", e.at("data"), "--exec-root", e.at("exec"), "--pidfile", e.at("pid"))
 	e.until(t, "the engine answers", func() bool {
 		if e.docker.over() || e.keeper.over() {
@@ -252,6 +268,11 @@ func (e *engine) end(t *testing.T) {
 	}
 	e.docker.end()
 	e.keeper.end()
+	if e.keeper != nil {
+		if err := ip("link", "delete", e.bridge()); err != nil {
+			t.Error(err)
+		}
+	}
 	all, err := mounts.Read("/proc/self/mountinfo")
 	if err != nil {
 		t.Error(err)
