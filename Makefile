@@ -3,7 +3,7 @@
 # vet, test and build share their cache with cgo off; the race detector needs it on.
 export CGO_ENABLED = 0
 
-.PHONY: build test check bench fuzz proof kill-matrix selftest
+.PHONY: build test check bench fuzz proof kill-matrix selftest release release-check
 
 build: ## bin/dapple
 	go build -trimpath -o bin/dapple ./cmd/dapple
@@ -33,6 +33,20 @@ fuzz: ## every fuzz target for 20 s
 
 kill-matrix: ## whoever is killed, every fault ends: 1,000 cases, and 100 with a helper container (as root, on Linux)
 	DAPPLE_MATRIX_CASES=$${DAPPLE_MATRIX_CASES:-1000} go test ./injectors/agent/killmatrix -run 'Whoever|Whatever' -v -timeout 4h
+
+release: bin/goreleaser bin/cyclonedx-gomod ## dist/: binaries, deb, rpm, image, bills of materials, checksums; nothing is published
+	.ci/release $(RELEASE)
+
+release-check: bin/goreleaser bin/cyclonedx-gomod ## made twice, in two places, it is the same; the deb (as root) and the image work
+	.ci/release-check
+
+# Not in internal/tools: what they need is 2,000 lines of go.sum. "go install" of a
+# version is checked by the checksum database all the same.
+bin/goreleaser: Makefile
+	GOBIN=$(CURDIR)/bin go install -trimpath github.com/goreleaser/goreleaser/v2@v2.15.1
+
+bin/cyclonedx-gomod: Makefile
+	GOBIN=$(CURDIR)/bin go install -trimpath github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 
 bin/staticcheck: internal/tools/go.mod
 	go build -C internal/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
