@@ -17,6 +17,7 @@ import (
 const (
 	beat     = 50 * time.Millisecond
 	patience = 1500 * time.Millisecond
+	lease    = 2 * patience // of a leader, since a majority answered
 	answerIn = 2 * time.Second
 )
 
@@ -44,11 +45,12 @@ type node struct {
 	file   *os.File  // the log on disk, as JSON lines
 	heard  time.Time // from a leader, or a vote given
 	wait   time.Duration
-	acks   map[string]int // leader: how much of the log a peer holds
-	more   *sync.Cond     // acks or term changed
-	was    time.Time      // it was leader until then
-	fresh  bool           // it was started with an empty or an old log; see deaf
-	seen   []int          // how long the log was at each of the last beats; see lose-tail
+	acks   map[string]int       // leader: how much of the log a peer holds
+	echo   map[string]time.Time // leader: when that was sent to which a peer answered last
+	more   *sync.Cond           // acks or term changed
+	was    time.Time            // it was leader until then
+	fresh  bool                 // it was started with an empty or an old log; see deaf
+	seen   []int                // how long the log was at each of the last beats; see lose-tail
 }
 
 func runNode(dir, id string, bad map[string]bool) error {
@@ -140,6 +142,9 @@ func (n *node) tick() {
 		n.mu.Lock()
 		n.seen = append(n.seen, len(n.log))
 		switch {
+		case n.state == "leader" && !n.leads():
+			n.follow(n.term, "")
+			n.heard = time.Now()
 		case n.state == "leader":
 			for _, p := range n.peers {
 				go n.send(p, n.term)
@@ -152,6 +157,25 @@ func (n *node) tick() {
 		}
 		n.mu.Unlock()
 	}
+}
+
+// now is by the clock with which the lease is counted.
+func (n *node) now() time.Time {
+	if n.bad["wall-clock"] {
+		return time.Now().Round(0) // without its monotonic reading
+	}
+	return time.Now()
+}
+
+// leads says whether the leader's lease has not ended.
+func (n *node) leads() bool {
+	fresh := 1
+	for _, p := range n.peers {
+		if n.now().Sub(n.echo[p]) < lease {
+			fresh++
+		}
+	}
+	return fresh > len(names)/2
 }
 
 func (n *node) lastTerm() int {

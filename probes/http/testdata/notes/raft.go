@@ -56,7 +56,10 @@ func (n *node) campaign(term, lastTerm, length int) {
 		}
 		n.mu.Lock()
 		if n.state == "candidate" && n.term == term {
-			n.state, n.leader, n.acks = "leader", n.id, map[string]int{}
+			n.state, n.leader, n.acks, n.echo = "leader", n.id, map[string]int{}, map[string]time.Time{}
+			for _, p := range n.peers {
+				n.echo[p] = n.now()
+			}
 		}
 		n.mu.Unlock()
 		return
@@ -95,6 +98,7 @@ func (n *node) send(peer string, term int) {
 	if at > 0 {
 		b.AtTerm = n.log[at-1].Term
 	}
+	sent := n.now()
 	n.mu.Unlock()
 	v, err := n.call(peer, "/append", b)
 	if err != nil {
@@ -105,7 +109,12 @@ func (n *node) send(peer string, term int) {
 	switch {
 	case v.Term > n.term:
 		n.follow(v.Term, "")
-	case n.state != "leader" || n.term != term:
+		return
+	case n.state != "leader" || n.term != term || !n.leads(): // a lease that is over is not renewed
+		return
+	}
+	n.echo[peer] = sent
+	switch {
 	case v.OK:
 		n.acks[peer] = max(n.acks[peer], v.Len)
 		n.more.Broadcast()
