@@ -45,7 +45,7 @@ func TestGuestIsExaminedByTheDoctor(t *testing.T) {
 		works[f.What] = f.OK
 		t.Logf("%s: %v: %s", f.What, f.OK, f.Says)
 	}
-	for _, what := range []string{"system: linux", "agent: starts", "kernel: qdisc netem", "kernel: qdisc clsact", "kernel: filter bpf (cls_bpf)", "fault kill", "fault netem", "fault partition"} {
+	for _, what := range []string{"system: linux", "agent: starts", "kernel: qdisc netem", "kernel: qdisc clsact", "kernel: filter bpf (cls_bpf)", "target netns: as this user", "fault kill", "fault netem", "fault partition"} {
 		if !works[what] {
 			t.Errorf("%s: not found to work there", what)
 		}

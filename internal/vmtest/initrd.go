@@ -36,7 +36,7 @@ func (g Guest) build(ctx context.Context, dir string, names []string) error {
 		return err
 	}
 	a := archive{dirs: map[string]bool{}}
-	for _, d := range []string{"/proc", "/sys", "/dev", "/tmp", "/run", "/root", "/var/tmp"} {
+	for _, d := range []string{"/proc", "/sys", "/dev", "/tmp", "/run", "/root", "/mnt", "/var/tmp"} {
 		a.folder(d)
 	}
 	a.add(entry{Name: "/dev/console", Mode: charDevice | 0o600, Major: 5, Minor: 1}, nil)

@@ -139,12 +139,15 @@ func (r *rooms) add(name string) error {
 	if err != nil {
 		return err
 	}
-	r.of[name], err = newRoom(func() error {
+	room, err := newRoom(func() error {
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
 			return fmt.Errorf("entering its network: %w", err)
 		}
 		return mountDisk()
 	})
+	if err == nil {
+		r.of[name] = room
+	}
 	return err
 }
 
