@@ -205,11 +205,19 @@ func ReadRecord(dir string) (Record, error) {
 	if err != nil {
 		return r, fmt.Errorf("read the record: %w", err)
 	}
-	if err := json.Unmarshal(data, &r); err != nil {
+	if r, err = ParseRecord(data); err != nil {
 		return r, fmt.Errorf("read %s: %w", path, err)
 	}
+	return r, nil
+}
+
+// ParseRecord reads the content of a record.json.
+func ParseRecord(data []byte) (r Record, err error) {
+	if err := json.Unmarshal(data, &r); err != nil {
+		return r, err
+	}
 	if r.Schema != Schema {
-		return r, fmt.Errorf("read %s: its schema is %q, and this dapple reads %q: use the dapple that wrote it", path, r.Schema, Schema)
+		return r, fmt.Errorf("its schema is %q, and this dapple reads %q: use the dapple that wrote it", r.Schema, Schema)
 	}
 	return r, nil
 }

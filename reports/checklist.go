@@ -2,6 +2,7 @@ package reports
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed" // the template of the checklist
 	"encoding/csv"
 	"encoding/json"
@@ -218,15 +219,24 @@ func mdProof(p *checklist.Proof) string {
 }
 
 // checklistHTML writes one self-contained page in the style of the report's.
-func checklistHTML(w io.Writer, c *checklist.Checklist) error {
-	return writeTemplate(w, "checklist", checklistTemplate, struct {
+func checklistHTML(w io.Writer, c *checklist.Checklist) error { return checklistPart(w, "", c) }
+
+// ChecklistMain writes what is within the page's main element, for who has a page
+// of their own around it, with the style of CSS.
+func ChecklistMain(w io.Writer, c *checklist.Checklist) error { return checklistPart(w, mainPart, c) }
+
+func checklistPart(w io.Writer, part string, c *checklist.Checklist) error {
+	return writeTemplate(w, "checklist", part, checklistTemplate, struct {
 		*checklist.Checklist
 		CSS template.CSS
 	}{c, template.CSS(pageCSS)}) //nolint:gosec // our own file
 }
 
-// writeTemplate writes a page only if it is whole.
-func writeTemplate(w io.Writer, name, text string, data any) error {
+// mainPart is what a template calls the content of its main element.
+const mainPart = "main"
+
+// writeTemplate writes a page, or the part of it that is named, only if it is whole.
+func writeTemplate(w io.Writer, name, part, text string, data any) error {
 	t, err := template.New(name).Funcs(template.FuncMap{
 		"day":   func(t time.Time) string { return t.UTC().Format(time.DateOnly) },
 		"short": shortSHA,
@@ -239,7 +249,7 @@ func writeTemplate(w io.Writer, name, text string, data any) error {
 		return fmt.Errorf("parsing the template of the %s: %w", name, err)
 	}
 	var b bytes.Buffer
-	if err := t.Execute(&b, data); err != nil {
+	if err := t.ExecuteTemplate(&b, cmp.Or(part, name), data); err != nil {
 		return fmt.Errorf("writing the %s: %w", name, err)
 	}
 	if _, err := w.Write(b.Bytes()); err != nil {

@@ -17,9 +17,12 @@ import (
 
 // Load reads the run in dir. The timeline may be missing or torn at its end,
 // as after a crash of the runner: what is there is used.
-func Load(dir string) (Run, error) {
+func Load(dir string) (Run, error) { return LoadFrom(os.DirFS(dir), dir) }
+
+// LoadFrom is Load where the files of the run are in files; dir is only quoted.
+func LoadFrom(files fs.FS, dir string) (Run, error) {
 	r := Run{Dir: dir}
-	data, err := os.ReadFile(filepath.Join(dir, RecordFile))
+	data, err := fs.ReadFile(files, RecordFile)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return r, fmt.Errorf("%s is not the folder of a finished run: it holds no %s; name a run's id or folder, see dapple list", dir, RecordFile)
@@ -33,12 +36,12 @@ func Load(dir string) (Run, error) {
 		return r, fmt.Errorf("%s has the schema %q, and this dapple reads %q: use the dapple that wrote it (%s)",
 			filepath.Join(dir, RecordFile), s, drills.Schema, orText(r.Record.Dapple.Version, "version unknown"))
 	}
-	r.Timeline, err = loadTimeline(filepath.Join(dir, TimelineFile))
+	r.Timeline, err = loadTimeline(files, filepath.Join(dir, TimelineFile))
 	return r, err
 }
 
-func loadTimeline(path string) (timeline.Timeline, error) {
-	f, err := os.Open(path)
+func loadTimeline(files fs.FS, path string) (timeline.Timeline, error) {
+	f, err := files.Open(TimelineFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -95,7 +95,7 @@ func MatrixText(w io.Writer, m matrix.Matrix) error {
 
 // MatrixHTML writes it as one self-contained page.
 func MatrixHTML(w io.Writer, m matrix.Matrix) error {
-	return writeTemplate(w, "matrix", matrixTemplate, struct {
+	return writeTemplate(w, "matrix", "", matrixTemplate, struct {
 		Scenarios []string
 		Rows      []matrixRow
 		CSS       template.CSS

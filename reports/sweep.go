@@ -103,7 +103,7 @@ func SweepHTML(w io.Writer, s *sweep.Sweep) error {
 		}
 		rows = append(rows, r)
 	}
-	return writeTemplate(w, "sweep", sweepTemplate, struct {
+	return writeTemplate(w, "sweep", "", sweepTemplate, struct {
 		*sweep.Sweep
 		Says  string
 		Plot  template.HTML

@@ -118,7 +118,12 @@ func shiftText(x trend.Shift) string {
 }
 
 // TrendHTML writes them as one self-contained page.
-func TrendHTML(w io.Writer, t trend.Trends) error {
+func TrendHTML(w io.Writer, t trend.Trends) error { return trendPart(w, "", t) }
+
+// TrendMain writes what is within the page's main element; see ChecklistMain.
+func TrendMain(w io.Writer, t trend.Trends) error { return trendPart(w, mainPart, t) }
+
+func trendPart(w io.Writer, part string, t trend.Trends) error {
 	type row struct {
 		Title, Limit string
 		Plot         template.HTML
@@ -137,7 +142,7 @@ func TrendHTML(w io.Writer, t trend.Trends) error {
 		}
 		rows = append(rows, r)
 	}
-	return writeTemplate(w, "trend", trendTemplate, struct {
+	return writeTemplate(w, "trend", part, trendTemplate, struct {
 		Rows        []row
 		Regressions int
 		CSS         template.CSS

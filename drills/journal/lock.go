@@ -35,9 +35,12 @@ func Take(home, system, drill string) (*Lock, error) {
 	return take(home, system, drill, fmt.Errorf("system %s: %w", system, ErrLocked))
 }
 
+// Scheduler is what the lock of a scheduler is called, in place of a system.
+const Scheduler = "dapple schedule"
+
 // TakeScheduler keeps other schedulers from this home: there is one for each.
 func TakeScheduler(home string) (*Lock, error) {
-	return take(home, "dapple schedule", "any that is due", errors.New("another scheduler runs here"))
+	return take(home, Scheduler, "any that is due", errors.New("another scheduler runs here"))
 }
 
 func take(home, system, drill string, taken error) (*Lock, error) {
