@@ -1,0 +1,237 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/dapple-drills/dapple/drills"
+	"github.com/dapple-drills/dapple/drills/checklist"
+	"github.com/dapple-drills/dapple/drills/history"
+	"github.com/dapple-drills/dapple/drills/trend"
+	"github.com/dapple-drills/dapple/drills/verdict"
+)
+
+// evil is a name that no page may take for its own.
+const evil = `"><script>alert(1)</script>`
+
+// asked answers like a home with the runs that it is given.
+type asked struct{ runs []history.Run }
+
+func (a asked) Runs(context.Context) ([]history.Run, []history.Broken, []string, error) {
+	return a.runs, nil, []string{"the database is " + evil}, nil
+}
+
+func (a asked) Trends(context.Context, history.Query, string) (trend.Trends, error) {
+	return trend.Make(a.runs, nil, ""), nil
+}
+
+func (a asked) Checklist(_ context.Context, quarter string) (*checklist.Checklist, error) {
+	q, err := checklist.ParseQuarter(quarter)
+	c := checklist.Make(checklist.Input{Quarter: q, Now: time.Now(), Runs: a.runs, By: evil})
+	return &c, err
+}
+
+// A site is a server of a home of its own, with what it said.
+type site struct {
+	*httptest.Server
+	home string
+	log  *bytes.Buffer
+	s    *Server
+}
+
+// open serves a new home, changed by change.
+func open(t *testing.T, change func(c *Config)) *site {
+	t.Helper()
+	home := t.TempDir()
+	st := &site{home: home, log: &bytes.Buffer{}}
+	c := Config{Home: home, Version: "test", Open: true, Tokens: TokenFile(home), Log: st.log, Source: asked{},
+		Stop: func(why string) error { return os.WriteFile(filepath.Join(home, "stop"), []byte(why+"\n"), 0o600) }, Clear: func() error { return os.Remove(filepath.Join(home, "stop")) }}
+	if change != nil {
+		change(&c)
+	}
+	s, err := New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.s, st.Server = s, httptest.NewServer(s.Handler())
+	t.Cleanup(func() { s.close(); st.Server.Close() })
+	return st
+}
+
+// get asks for a path, without following where it leads.
+func (st *site) get(t *testing.T, path string, change func(r *http.Request)) (status int, head http.Header, body string) {
+	t.Helper()
+	return st.do(t, http.MethodGet, path, nil, change)
+}
+
+func (st *site) do(t *testing.T, method, path string, form url.Values, change func(r *http.Request)) (status int, head http.Header, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, st.URL+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if change != nil {
+		change(req)
+	}
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, string(data)
+}
+
+// token makes a token, and a request's change that signs in with it.
+func (st *site) token(t *testing.T, name string, role Role) (secret string) {
+	t.Helper()
+	secret, err := AddToken(TokenFile(st.home), name, role, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+// in signs in, and returns what brings the session back.
+func (st *site) in(t *testing.T, secret string) func(r *http.Request) {
+	t.Helper()
+	status, head, body := st.do(t, http.MethodPost, "/signin", url.Values{"token": {secret}, "to": {"/audit"}}, nil)
+	if status != http.StatusSeeOther || head.Get("Location") != "/audit" {
+		t.Fatalf("signing in: %d to %q: %s", status, head.Get("Location"), body)
+	}
+	cookie := (&http.Response{Header: head}).Cookies()[0]
+	if !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode {
+		t.Errorf("the cookie is %v", cookie)
+	}
+	return func(r *http.Request) { r.AddCookie(cookie) }
+}
+
+// keepRun writes the record of a run into the home.
+func (st *site) keepRun(t *testing.T, id string, ended bool) (dir string, rec drills.Record) {
+	t.Helper()
+	dir = filepath.Join(st.home, "runs", id+"-a-drill")
+	rec = drills.Record{Schema: drills.Schema, Run: id, Drill: drills.DrillInfo{Name: "a drill " + evil}, System: drills.SystemInfo{Name: "orders", Kind: "http",
+		Nodes: []drills.NodeInfo{{Name: "n1", Role: "primary"}, {Name: "n2", Role: "replica"}}}, Verdict: verdict.Invalid, Started: time.Now(), Trials: []verdict.Trial{},
+		Scenario: drills.Facts{Steps: []drills.StepFacts{{Inject: "kill", On: []string{"primary"}, ForMS: 2000}}, SteadyMS: 1000, SettleMS: 3000}}
+	if ended {
+		rec.Finished, rec.Verdict = rec.Started.Add(time.Minute), verdict.Pass
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := drills.WriteRecord(dir, rec); err != nil {
+		t.Fatal(err)
+	}
+	return dir, rec
+}
+
+// paths are those of all pages.
+func (st *site) paths() []string {
+	return []string{"/", "/history", "/history?system=a&verdict=pass&page=7", "/trends", "/checklist", "/audit", "/signin", "/runs/01a", "/no/such/page"}
+}
+
+func TestEveryPageIsWholeAndLetsNothingForeignIn(t *testing.T) {
+	st := open(t, func(c *Config) {
+		c.Source = asked{[]history.Run{{Run: evil, System: evil, Scenario: evil, Operator: evil, Verdict: verdict.Fail, Started: time.Now(), Finished: time.Now().Add(time.Second)}}}
+	})
+	st.keepRun(t, "01a", true)
+	for _, path := range st.paths() {
+		_, head, body := st.get(t, path, nil)
+		if strings.Contains(body, "<script>") {
+			t.Errorf("%s: a name became a script", path)
+		}
+		for _, inline := range []string{"<style", " style=", " onclick=", "javascript:"} {
+			if strings.Contains(body, inline) {
+				t.Errorf("%s: the policy keeps %q from working", path, inline)
+			}
+		}
+		for _, want := range []string{"</html>", `<main id="main"`, "<h1>", `href="#main"`, `lang="en"`, "<title>", "<nav aria-label="} {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s lacks %s:\n%s", path, want, body)
+			}
+		}
+		if n := strings.Count(body, "<table"); n != strings.Count(body, "<caption") {
+			t.Errorf("%s: %d tables, %d captions", path, n, strings.Count(body, "<caption"))
+		}
+		for name, want := range map[string]string{"Content-Security-Policy": "default-src 'self'", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY",
+			"Referrer-Policy": "same-origin", "Cache-Control": "no-store", "Cross-Origin-Opener-Policy": "same-origin"} {
+			if !strings.HasPrefix(head.Get(name), want) {
+				t.Errorf("%s: %s is %q, want %q", path, name, head.Get(name), want)
+			}
+		}
+		if policy := head.Get("Content-Security-Policy"); strings.Contains(policy, "unsafe") {
+			t.Errorf("%s: the policy is %q", path, policy)
+		}
+	}
+}
+
+func TestWhatPagesNameIsThere(t *testing.T) {
+	st := open(t, nil)
+	st.keepRun(t, "01a", true)
+	_, _, body := st.get(t, "/runs/01a", nil)
+	n := 0
+	for _, found := range regexp.MustCompile(`(?:href|src|action)="(/[^"]*)"`).FindAllStringSubmatch(body, -1) {
+		part := found[1]
+		n++
+		if status, _, _ := st.get(t, part, nil); status != http.StatusOK {
+			t.Errorf("%s: %d", part, status)
+		}
+	}
+	if n < 6 {
+		t.Errorf("only %d addresses were found:\n%s", n, body)
+	}
+}
+
+func TestARunIsNeverLeft(t *testing.T) {
+	st := open(t, nil)
+	dir, _ := st.keepRun(t, "01a", true)
+	secret := filepath.Join(st.home, "secret")
+	for path, text := range map[string]string{secret: "the secret", filepath.Join(dir, "system.yaml"): "the secret"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for link, to := range map[string]string{filepath.Join(dir, "report.md"): secret, filepath.Join(st.home, "runs", "01b"): st.home} {
+		if err := os.Symlink(to, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, path := range []string{"/runs/..%2fsecret", "/runs/%2e%2e/secret", "/runs/01a/..%2f..%2fsecret", "/runs/01a/%2e%2e%2f%2e%2e%2fsecret", "/runs/01a/report.md",
+		"/runs/01a/system.yaml", "/runs/01b/secret", "/runs/01b", "/runs/." + "/secret", "/runs/.tmp-1", `/runs/01a/..%5csecret`, "/runs/01a/%00", "/runs//etc/passwd", "/assets/../secret"} {
+		status, _, body := st.get(t, path, nil)
+		if strings.Contains(body, "the secret") || status == http.StatusOK {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	status, head, body := st.get(t, "/runs/01a/record.json", nil)
+	if status != http.StatusOK || !strings.Contains(body, drills.Schema) || !strings.HasPrefix(head.Get("Content-Disposition"), "attachment") {
+		t.Errorf("the record: %d %v", status, head)
+	}
+}
+
+func TestADrillThatHasDiedIsToldInClearWords(t *testing.T) {
+	st := open(t, nil)
+	st.keepRun(t, "01a", false)
+	for path, says := range map[string]string{"/": "A drill has died", "/runs/01a": "This drill has died"} {
+		status, _, body := st.get(t, path, nil)
+		if status != http.StatusOK || !strings.Contains(body, says) || !strings.Contains(body, "The journal lists no fault that is left") {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+}
