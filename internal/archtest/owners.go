@@ -43,6 +43,7 @@ func Owners() []Owner {
 		{"github.com/secure-systems-lab/go-securesystemslib", []string{"internal/seal"}},
 		{"github.com/pressly/goose", []string{"drills/history", "drills/schedule"}},
 		{"github.com/gomodule/redigo", []string{"probes/redis"}},
+		{"github.com/go-sql-driver/mysql", []string{"probes/mysql"}},
 		{"go.etcd.io/etcd/client", []string{"probes/etcd", "probes/patroni"}},
 		{"go.etcd.io/etcd/api", []string{"probes/etcd", "probes/patroni", "targets/testcluster/embedded"}},
 		{"go.etcd.io/etcd/server", []string{"targets/testcluster/embedded"}},

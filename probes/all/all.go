@@ -8,6 +8,7 @@ import (
 	"github.com/dapple-drills/dapple/probes/health"
 	"github.com/dapple-drills/dapple/probes/http"
 	"github.com/dapple-drills/dapple/probes/members"
+	"github.com/dapple-drills/dapple/probes/mysql"
 	"github.com/dapple-drills/dapple/probes/patroni"
 	"github.com/dapple-drills/dapple/probes/postgres"
 	"github.com/dapple-drills/dapple/probes/redis"
@@ -21,6 +22,7 @@ func Kinds() []probes.Kind {
 	return []probes.Kind{
 		etcd.Kind,
 		http.Kind,
+		mysql.Kind,
 		patroni.Kind,
 		postgres.Kind,
 		redis.Kind,
