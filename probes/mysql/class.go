@@ -27,7 +27,7 @@ var refusals = []uint16{
 	1021, 1041, 1114, // no room
 	1205, 1213, // rolled back: lock wait timeout, deadlock
 	1290, 1792, 1836, 3032, // read only, offline
-	3098, 3100, 3101, // the plugin refuses, its hook failed before the commit, it rolled back
+	3098, 3100, 3101, 3231, // the plugin refuses, its hook failed before the commit, it rolled back, it is too large for the group
 	3796, 3797, 3798, 3799, // the group's consistency could not be had
 }
 
