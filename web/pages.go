@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dapple-drills/dapple/drills/schedule"
 	"github.com/dapple-drills/dapple/drills/verdict"
 	"github.com/dapple-drills/dapple/reports"
 )
@@ -68,6 +69,8 @@ func functions() template.FuncMap {
 		"exact": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"upper": func(v any) string { return strings.ToUpper(fmt.Sprint(v)) },
 		"class": verdictClass,
+		"state": firingClass,
+		"wall":  func(local string) string { return strings.Replace(local, "T", " ", 1) },
 		"took":  func(d time.Duration) string { return d.Round(time.Second).String() },
 	}
 }
@@ -80,6 +83,18 @@ func verdictClass(v verdict.Verdict) string {
 	case verdict.Fail:
 		return "missed"
 	case verdict.Inconclusive, verdict.Invalid:
+		return "unproven"
+	}
+	return "reported"
+}
+
+// firingClass is the style of what became of a firing. That a drill was done says
+// nothing of its verdict.
+func firingClass(st schedule.State) string {
+	switch st {
+	case schedule.Failed, schedule.Lost:
+		return "missed"
+	case schedule.Missed, schedule.Late, schedule.Refused, schedule.Held:
 		return "unproven"
 	}
 	return "reported"

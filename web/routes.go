@@ -9,6 +9,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	read := func(pattern string, h http.HandlerFunc) { mux.HandleFunc("GET "+pattern, s.only(Viewer, h)) }
 	read("/{$}", s.now)
+	read("/board", s.board)
 	read("/history", s.history)
 	read("/runs/{run}", s.run)
 	read("/runs/{run}/events", s.events)
@@ -25,6 +26,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /signin", s.signIn)
 	mux.HandleFunc("POST /signout", s.signOut)
 	mux.HandleFunc("GET /assets/{version}/{file}", s.asset)
+	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		_, _ = w.Write([]byte("ok\n")) // who asked is gone if not

@@ -44,12 +44,13 @@ type Config struct {
 	Log   io.Writer // for what kept the server from its work
 }
 
-// A Source answers what is asked of the history. Notes are what a
+// A Source answers what is asked of the history and the schedules. Notes are what a
 // reader should know of an answer: a database that cannot be used, for one.
 type Source interface {
 	Runs(ctx context.Context) (runs []history.Run, broken []history.Broken, notes []string, err error)
 	Trends(ctx context.Context, q history.Query, metric string) (trend.Trends, error)
 	Checklist(ctx context.Context, quarter string) (*checklist.Checklist, error)
+	Schedules(ctx context.Context) (planned []Planned, notes []string, err error)
 }
 
 // A Server answers for one home.

@@ -17,8 +17,11 @@ import (
 	"github.com/dapple-drills/dapple/drills"
 	"github.com/dapple-drills/dapple/drills/checklist"
 	"github.com/dapple-drills/dapple/drills/history"
+	"github.com/dapple-drills/dapple/drills/journal"
+	"github.com/dapple-drills/dapple/drills/schedule"
 	"github.com/dapple-drills/dapple/drills/trend"
 	"github.com/dapple-drills/dapple/drills/verdict"
+	"github.com/dapple-drills/dapple/scenarios"
 )
 
 // evil is a name that no page may take for its own.
@@ -39,6 +42,17 @@ func (a asked) Checklist(_ context.Context, quarter string) (*checklist.Checklis
 	q, err := checklist.ParseQuarter(quarter)
 	c := checklist.Make(checklist.Input{Quarter: q, Now: time.Now(), Runs: a.runs, By: evil})
 	return &c, err
+}
+
+func (a asked) Schedules(context.Context) ([]Planned, []string, error) {
+	e, err := schedule.NewEntry("nightly.yaml", &scenarios.Schedule{Name: "nightly " + evil, Owner: evil, Scenario: evil, On: "orders.yaml", Cron: "30 2 * * *", TimeZone: "UTC",
+		Holidays: []scenarios.Dates{{From: "2020-01-01", To: "2099-12-31"}}})
+	if err != nil {
+		return nil, nil, err
+	}
+	system := &scenarios.System{Name: "orders", Guardrails: scenarios.Guardrails{Freeze: []scenarios.Dates{{From: "2020-01-01", To: "2099-12-31"}, {From: "2019-01-01", To: "2019-12-31"}}}}
+	last := []schedule.Decided{{Schedule: e.Name, Local: "2026-11-25T02:30", State: schedule.Refused, Why: evil, Run: "01a"}}
+	return []Planned{{Entry: e, System: system, Last: last}}, []string{evil}, nil
 }
 
 // A site is a server of a home of its own, with what it said.
@@ -143,7 +157,7 @@ func (st *site) keepRun(t *testing.T, id string, ended bool) (dir string, rec dr
 
 // paths are those of all pages.
 func (st *site) paths() []string {
-	return []string{"/", "/history", "/history?system=a&verdict=pass&page=7", "/trends", "/checklist", "/audit", "/signin", "/runs/01a", "/no/such/page"}
+	return []string{"/", "/board", "/history", "/history?system=a&verdict=pass&page=7", "/trends", "/checklist", "/audit", "/signin", "/runs/01a", "/no/such/page"}
 }
 
 func TestEveryPageIsWholeAndLetsNothingForeignIn(t *testing.T) {
@@ -233,5 +247,29 @@ func TestADrillThatHasDiedIsToldInClearWords(t *testing.T) {
 		if status != http.StatusOK || !strings.Contains(body, says) || !strings.Contains(body, "The journal lists no fault that is left") {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
+	}
+}
+
+func TestTheBoardSaysWhatComesWhatCameAndWhatHoldsItOff(t *testing.T) {
+	st := open(t, nil)
+	if err := os.WriteFile(filepath.Join(st.home, "stop"), []byte("an incident\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, _, body := st.get(t, "/board", nil)
+	for _, want := range []string{"02:30", "held</span> a holiday", "refused", `href="/runs/01a"`, "Frozen now, 2020-01-01..2099-12-31", "an incident", "No scheduler of this home runs"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the board lacks %q:\n%s", want, body)
+		}
+	}
+	if strings.Contains(body, "2019-12-31") {
+		t.Error("the board shows a freeze that is over")
+	}
+	lock, err := journal.TakeScheduler(st.home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Release() //nolint:errcheck // the test is over
+	if _, _, body := st.get(t, "/board", nil); !strings.Contains(body, "The scheduler runs, as process") {
+		t.Error("a scheduler that runs is not told")
 	}
 }

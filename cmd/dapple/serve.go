@@ -27,6 +27,8 @@ type serveFlags struct {
 	tokens    string
 	roster    string
 	systems   []string
+	schedules []string
+	database  string
 }
 
 func serveCmd(io stdio) *cobra.Command {
@@ -34,8 +36,8 @@ func serveCmd(io stdio) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Show drills, their history, trends and the checklist as web pages",
-		Long: `Serve the pages of this home ($DAPPLE_HOME): what runs now, the history with the
-reports, trends, the checklist, and who did what. They are read-only, work on a
+		Long: `Serve the pages of this home ($DAPPLE_HOME): what runs now, the game-day
+board, the history with the reports, trends, the checklist, and who did what. They are read-only, work on a
 phone and without their script, and no viewer is felt by a drill.
 
 On loopback (the default) whoever can connect may read. Beyond it nobody may who has
@@ -55,6 +57,8 @@ docs/guides/serve.md.`,
 	c.PersistentFlags().StringVar(&f.tokens, "tokens", "", "the file of the tokens (default: serve-tokens.jsonl in $DAPPLE_HOME)")
 	c.Flags().StringVar(&f.roster, "roster", "", "the roster file, for the checklist")
 	c.Flags().StringArrayVar(&f.systems, "system", nil, "a system file that must be on the checklist, even if the system was never drilled; repeatable")
+	c.Flags().StringArrayVar(&f.schedules, "schedules", nil, "a schedule file, or a folder of them, for the board; repeatable")
+	c.Flags().StringVar(&f.database, "database", "", "where the scheduler keeps its decisions: as dapple schedule has it")
 	c.AddCommand(tokenCmd(io, &f))
 	return c
 }

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 
 	"github.com/dapple-drills/dapple/drills/checklist"
 	"github.com/dapple-drills/dapple/drills/history"
+	"github.com/dapple-drills/dapple/drills/schedule"
 	"github.com/dapple-drills/dapple/drills/trend"
 	"github.com/dapple-drills/dapple/web"
 )
@@ -70,4 +72,51 @@ func (s *source) Checklist(ctx context.Context, quarter string) (*checklist.Chec
 		c.Notes = append(c.Notes, note)
 	}
 	return &c, err
+}
+
+// lastFirings is how many of them are told of each schedule.
+const lastFirings = 3
+
+// Schedules reads the schedule files and what became of their last firings. A file
+// that is wrong, or a database that cannot be used, is told in a note.
+func (s *source) Schedules(ctx context.Context) (planned []web.Planned, notes []string, err error) {
+	if len(s.flags.schedules) == 0 {
+		return nil, nil, nil
+	}
+	entries, err := loadSchedules(s.flags.schedules)
+	if err != nil {
+		notes = append(notes, "The schedules cannot be read: "+err.Error())
+	}
+	planned = []web.Planned{}
+	for _, e := range entries {
+		p := web.Planned{Entry: e}
+		files, err := loadFiles(scheduledDrill(e.File, e.Schedule))
+		if err == nil && !strings.HasPrefix(e.On, clusterPrefix) {
+			p.System = files.system
+		}
+		planned = append(planned, p)
+	}
+	if err := s.last(ctx, planned); err != nil {
+		notes = append(notes, "What became of the last firings cannot be read: "+err.Error())
+	}
+	return planned, notes, nil
+}
+
+// last adds what became of the last firings, if there is a database yet.
+func (s *source) last(ctx context.Context, planned []web.Planned) (err error) {
+	where := databaseOf(scheduleFlags{database: s.flags.database}, s.home)
+	if _, serr := os.Stat(where); errors.Is(serr, fs.ErrNotExist) && !schedule.Remote(where) {
+		return nil
+	}
+	store, err := schedule.Open(ctx, where)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	for i := range planned {
+		if planned[i].Last, err = store.Decided(ctx, planned[i].Name, lastFirings); err != nil {
+			return err
+		}
+	}
+	return nil
 }
