@@ -144,12 +144,37 @@ const (
 	SessionEnd Kind = "session-end"
 )
 
+// What the people of a training emit; By is the person, by the name of the roster.
+const (
+	// Stamp: By came within At to the point Value: acknowledged, diagnosed, decided,
+	// acted or resolved. Evidence is what was said with it; Data is a Stamped.
+	Stamp Kind = "stamp"
+	// Hint: hint N (from 1) was shown to By; Value is its text. Data is a Priced.
+	Hint Kind = "hint"
+	// Paced: By brought forward what was to come: Value is next (the next fault now)
+	// or end (all faults taken back now). Evidence is what was said with it.
+	Paced Kind = "paced"
+)
+
+// Stamped is the Data of a Stamp.
+type Stamped struct {
+	Via string `json:"via"`           // terminal, command or webhook
+	Ran string `json:"ran,omitempty"` // the program that the person began with it, without its arguments
+}
+
+// Priced is the Data of a Hint: what it costs, in seconds or in points.
+type Priced struct {
+	Seconds float64 `json:"price_s,omitempty"`
+	Points  int64   `json:"price_points,omitempty"`
+}
+
 // Kinds lists all kinds of events.
 func Kinds() []Kind {
 	return []Kind{
 		Phase, Note, FaultPlanned, FaultInjected, FaultEffect, FaultNoEffect, FaultHole, FaultReverted,
 		Leftover, Restarted, Unsteady, Aborted, Write, Role, Leader, Renewed, Detected, Member, Redundancy, Health,
 		Promoted, Bucket, AtRisk, Audit, Lost, Late, Phantom, Duplicate, Forked, Stall, Alert, SessionEnd,
+		Stamp, Hint, Paced,
 	}
 }
 

@@ -134,7 +134,7 @@ func set(in *verdict.Input, key, value string) error {
 		in.Phase.Asked = value
 		return nil
 	}
-	flags := map[string]*bool{"multi_primary": &in.MultiPrimary, "any_node_takes_writes": &in.AnyNodeTakesWrites}
+	flags := map[string]*bool{"multi_primary": &in.MultiPrimary, "any_node_takes_writes": &in.AnyNodeTakesWrites, "training": &in.Training}
 	switch {
 	case limits[key] != nil:
 		d, err := time.ParseDuration(value)
@@ -247,10 +247,33 @@ func render(t verdict.Trial) []string {
 			out[len(out)-1] = strings.Replace(out[len(out)-1], " : want", ": want", 1)
 		}
 	}
+	if t.Training != nil {
+		renderTraining(say, t.Training)
+	}
 	for _, l := range t.Leftovers {
 		say("leftover %s on %s: %s", l.What, l.Node, l.Command)
 	}
 	return out
+}
+
+func renderTraining(say func(string, ...any), t *verdict.Training) {
+	for _, x := range []struct {
+		name string
+		m    *verdict.Metric
+	}{{"told", t.Told}, {"alert", t.Alert}, {"human", t.Human}, {"machine", t.Machine}, {"total", t.Total}, {"closing", t.Closing}} {
+		if x.m == nil {
+			say("training %s null: %s", x.name, t.Reasons[x.name])
+			continue
+		}
+		say("training %s %s%s", x.name, between(x.m.LoMS, x.m.HiMS), censored(x.m.Censored))
+	}
+	for _, s := range slices.Concat(t.Stamps, t.Paced) {
+		say("training %s by %s %s", s.What, s.By, s.Note)
+	}
+	for _, h := range t.Hints {
+		say("training hint %d for %s: %s", h.N, h.By, h.Text)
+	}
+	say("training price %gs %d points", t.PriceS, t.PricePoints)
 }
 
 func renderMetric(raw json.RawMessage, reason string) string {

@@ -46,6 +46,8 @@ type Input struct {
 	// death of all server processes of the node, so that it is fenced at the
 	// effect; the keys are the fault keys of FaultPlanned's Data.
 	NodeDead map[string]bool
+	// Training says that a person faced the fault.
+	Training bool
 }
 
 // Window is how long the scenario looks and what it calls stable and full.

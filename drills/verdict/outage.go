@@ -50,8 +50,9 @@ type outage struct {
 	sure     timeline.Interval // in the midst of it: for took.Lo
 	events   []int
 	censored bool
-	why      string // it was censored
-	after    *op    // the first success after, if there is one
+	why      string        // it was censored
+	after    *op           // the first success after, if there is one
+	failed   time.Duration // the last request that was surely not served was sent then
 }
 
 // view reads the outages of one client stream.
@@ -279,7 +280,7 @@ func maybeServed(a, b time.Duration, served []op, covers []cover) bool {
 // first request that was not served to the last.
 func (j *judge) outageOf(g group, served []op, covers []cover) outage {
 	first, last := g.ops[0], g.ops[len(g.ops)-1]
-	o := outage{events: of(first.e, last.e)}
+	o := outage{events: of(first.e, last.e), failed: last.inv}
 	o.span = timeline.Interval{Lo: min(0, first.inv), Hi: max(j.end, last.inv)}
 	after, _ := slices.BinarySearchFunc(served, first.inv, func(x op, t time.Duration) int { return cmp.Compare(x.inv, t) })
 	if after > 0 {

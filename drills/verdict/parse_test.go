@@ -223,6 +223,8 @@ func (s *script) event(lo, hi time.Duration, w []string) error {
 		e.Node, e.Evidence = arg(1), arg(2)
 	case "phase", "unsteady", "aborted", "detected", "alert", "forked", "note", "late", "phantom", "duplicate":
 		e.Value, e.Evidence = arg(1), arg(2)
+	case "stamp", "hint", "paced":
+		return s.person(lo, hi, w)
 	case "session-end":
 		e.By, e.Evidence = arg(1), arg(2)
 	case "at-risk":
@@ -247,6 +249,30 @@ func (s *script) event(lo, hi time.Duration, w []string) error {
 		e.Evidence = arg(3)
 	default:
 		return fmt.Errorf("%q is no stream and no event of a script", w[0])
+	}
+	s.add(lo, hi, e)
+	return nil
+}
+
+// person reads stamp|hint|paced WHAT WHO ["note"] [PRICE].
+func (s *script) person(lo, hi time.Duration, w []string) error {
+	if len(w) < 3 {
+		return fmt.Errorf("%s WHAT WHO", w[0])
+	}
+	e := timeline.Event{Kind: timeline.Kind(w[0]), Value: w[1], By: w[2], Data: data(timeline.Stamped{Via: "terminal"})}
+	if len(w) > 3 {
+		e.Evidence = w[3]
+	}
+	if e.Kind == timeline.Hint {
+		var p timeline.Priced
+		if len(w) > 4 {
+			price, err := time.ParseDuration(w[4])
+			if err != nil {
+				return err
+			}
+			p.Seconds = price.Seconds()
+		}
+		e.N, e.Data = 1, data(p)
 	}
 	s.add(lo, hi, e)
 	return nil

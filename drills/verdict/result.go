@@ -51,6 +51,8 @@ type Trial struct {
 	// Leftovers are traces that were still there at the end, each with the
 	// command that removes it.
 	Leftovers []Left `json:"leftovers"`
+	// Training is how the people fared who faced the fault; nil if nobody did.
+	Training *Training `json:"training,omitempty"`
 }
 
 // Phase says where in the heartbeat cycle the faults were to land and landed.

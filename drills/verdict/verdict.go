@@ -32,6 +32,7 @@ func Judge(in Input) Trial {
 	j.m.Reasons = map[string]string{}
 	j.measure()
 	j.judge()
+	t.Training = j.training()
 	t.Expect.Outcome = j.outcome
 	t.Findings = j.findings
 	t.Verdict, t.Reason = j.verdict()
