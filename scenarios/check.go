@@ -36,6 +36,7 @@ func (c *checker) scenario() {
 	c.abort()
 	c.window()
 	c.expect()
+	c.training()
 	if c.src.has("objectives.rpo") {
 		c.lowRate(c.sc.Objectives.RPO, c.src.value("objectives.rpo"), "this scenario")
 	}
@@ -196,8 +197,12 @@ func (c *checker) blastRadius(i, touched int) {
 // one of them leaves nothing for the other to act on.
 func (c *checker) exclusive(i, j int) {
 	a, b := c.full.Steps[i], c.full.Steps[j]
+	hint := "let the second begin (at) after the first has ended (for), or aim it elsewhere"
 	if a.At+a.For <= b.At || b.At+b.For <= a.At {
-		return
+		if !c.src.has("training") {
+			return
+		}
+		hint = "aim it elsewhere: in a training, whoever leads it may bring a step forward"
 	}
 	word, same := sameNode(a, b)
 	if !same {
@@ -210,7 +215,7 @@ func (c *checker) exclusive(i, j int) {
 	if why == "" {
 		return
 	}
-	c.report(c.src.value(fmt.Sprintf("steps[%d]", j)), slipf(ruleExclusive, "let the second begin (at) after the first has ended (for), or aim it elsewhere",
+	c.report(c.src.value(fmt.Sprintf("steps[%d]", j)), slipf(ruleExclusive, hint,
 		"steps[%d]: %s on %q overlaps with %s of steps[%d], and they exclude each other: %s", j, b.Inject, word, a.Inject, i, why))
 }
 
@@ -263,6 +268,18 @@ func (c *checker) expect() {
 	}
 	c.report(c.src.value("expect.failover"), slipf(ruleNoPrimaryStep, "write failover: no, or aim a step at the primary",
 		"expect.failover: yes, but every step touches replicas only"))
+}
+
+// training reports what cannot be told to anybody, and what costs nothing and says so.
+func (c *checker) training() {
+	c.text("training.task", c.sc.Training.Task)
+	c.positive("training.within", c.sc.Training.Within)
+	for i, h := range c.sc.Training.Hints {
+		at := fmt.Sprintf("training.hints[%d]", i)
+		c.text(at+".text", h.Text)
+		c.positive(at+".price", h.Price)
+		c.atLeast1(at+".points", h.Points)
+	}
 }
 
 // lowRate reports an rpo objective under too small a workload.

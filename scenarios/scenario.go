@@ -51,6 +51,9 @@ type Scenario struct {
 	Objectives Objectives `yaml:"objectives,omitempty"`
 	// How often the cycle of fault and recovery is done. Default 1.
 	Trials int `yaml:"trials,omitempty" jsonschema:"minimum=1"`
+	// What the drill is to a person who faces it without knowing the fault: see dapple
+	// train.
+	Training Training `yaml:"training,omitempty"`
 
 	src *source // where it was read; nil if it was made in Go
 }
@@ -76,6 +79,27 @@ type Workload struct {
 	Fresh Duration `yaml:"fresh,omitempty"`
 	// How often a new connection makes a write at each node. Default 50ms.
 	Direct Duration `yaml:"direct,omitempty"`
+}
+
+// Training is what a person who faces the fault is told, and what it costs.
+type Training struct {
+	// What the trainee is told before: which service it is, and what he or she may do.
+	Task string `yaml:"task,omitempty"`
+	// The first fault comes at a random moment, at most this long after the steady
+	// time. Default 0s.
+	Within Duration `yaml:"within,omitempty"`
+	// What helps, in the order in which it is shown.
+	Hints []Hint `yaml:"hints,omitempty"`
+}
+
+// A Hint helps a trainee, at a price in time or in points.
+type Hint struct {
+	// What is shown.
+	Text string `yaml:"text" jsonschema:"minLength=1"`
+	// What it costs in time: told beside what was measured, never added to it.
+	Price Duration `yaml:"price,omitempty"`
+	// What it costs in points.
+	Points int `yaml:"points,omitempty" jsonschema:"minimum=1"`
 }
 
 // A Step is one fault.
