@@ -33,6 +33,7 @@ func (p *Plan) newRecord(v Preview) Record {
 		ExitCode:   verdict.ExitCode(verdict.Invalid, false),
 		Seed:       p.Seed,
 		Operator:   p.Operator,
+		People:     p.people(),
 		PrevSHA256: p.PrevSHA256,
 		Notes:      v.Notes,
 		Trials:     []verdict.Trial{},
@@ -59,7 +60,7 @@ func (p *Plan) facts(v Preview) Facts {
 		RatePerS: float64(s.Workload.Rate), Clients: s.Workload.Clients,
 		SteadyMS: ms(s.Steady.D()), SettleMS: ms(s.Settle.D()), StableForMS: ms(s.StableFor.D()), FullForMS: ms(s.FullFor.D()),
 		AppReconnectMS: ms(p.appReconnect()), FreshPeriodMS: ms(p.FreshPeriod),
-		MultiPrimary: p.Kind.MultiPrimary, AnyNodeTakesWrites: p.Kind.AnyNodeTakesWrites, Bent: v.Bent, Untold: p.Untold(),
+		MultiPrimary: p.Kind.MultiPrimary, AnyNodeTakesWrites: p.Kind.AnyNodeTakesWrites, Bent: v.Bent, Untold: p.Untold(), Training: p.trainingFacts(),
 	}
 	for _, st := range p.Steps {
 		f.Steps = append(f.Steps, StepFacts{Inject: st.Inject, On: st.On, With: st.Params, ForMS: ms(st.For.D()), AtMS: ms(st.At.D()), Phase: string(p.phaseOf(st)), Line: st.Pos.Line, Col: st.Pos.Col})
@@ -149,7 +150,7 @@ func inputOf(f Facts, o scenarios.Objectives) verdict.Input {
 		Phase:        verdict.Phase{Asked: phase},
 		Window:       verdict.Window{Settle: timeline.FromMS(f.SettleMS), StableFor: timeline.FromMS(f.StableForMS), FullFor: timeline.FromMS(f.FullForMS)},
 		AppReconnect: timeline.FromMS(f.AppReconnectMS), FreshPeriod: timeline.FromMS(f.FreshPeriodMS),
-		MultiPrimary: f.MultiPrimary, AnyNodeTakesWrites: f.AnyNodeTakesWrites, Bent: f.Bent, Untold: f.Untold,
+		MultiPrimary: f.MultiPrimary, AnyNodeTakesWrites: f.AnyNodeTakesWrites, Bent: f.Bent, Untold: f.Untold, Training: f.Training != nil,
 	}
 }
 

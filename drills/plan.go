@@ -47,6 +47,9 @@ type Plan struct {
 	// Guards are asked before the drill, and some of them during it.
 	Guards []Guard
 
+	// Training says who faces the fault without knowing it; nil: nobody.
+	Training *Training
+
 	// Commands allows commands that the scenario or the system file names to be run.
 	Commands bool
 	// HostClock allows the clock of a whole machine to be set wrong.

@@ -46,8 +46,11 @@ func (t *trial) play(ctx context.Context) (err error) {
 	slices.SortStableFunc(steps, func(a, b Step) int { return cmp.Compare(a.At, b.At) })
 	begin := time.Now()
 	for i, s := range steps {
-		if err := t.holdUntil(ctx, held, begin.Add(s.At.D())); err != nil {
+		if err := t.holdUntil(ctx, held, begin.Add(s.At.D()), t.p.sooner(i)); err != nil {
 			return err
+		}
+		if t.p.over() {
+			return nil
 		}
 		h, err := t.inject(ctx, i, s)
 		if h != nil {
@@ -67,12 +70,12 @@ func (t *trial) play(ctx context.Context) (err error) {
 			last = h.until
 		}
 	}
-	return t.holdUntil(ctx, held, last)
+	return t.holdUntil(ctx, held, last, t.p.sooner(len(steps)))
 }
 
-// holdUntil waits until the given time, and takes back the steps whose time is
-// over meanwhile.
-func (t *trial) holdUntil(ctx context.Context, held []*heldStep, until time.Time) error {
+// holdUntil waits until the given time, or until a person wants it sooner, and takes
+// back the steps whose time is over meanwhile.
+func (t *trial) holdUntil(ctx context.Context, held []*heldStep, until time.Time, sooner <-chan struct{}) error {
 	for {
 		next := until
 		for _, h := range held {
@@ -80,10 +83,11 @@ func (t *trial) holdUntil(ctx context.Context, held []*heldStep, until time.Time
 				next = h.until
 			}
 		}
-		if err := t.askBefore(ctx, held, next); err != nil {
-			return err
+		early, err := t.askBefore(ctx, held, next, sooner)
+		if err == nil && !early {
+			early, err = waitUnless(ctx, time.Until(next), sooner)
 		}
-		if err := wait(ctx, time.Until(next)); err != nil {
+		if early || err != nil {
 			return err
 		}
 		for _, h := range slices.Backward(held) {
@@ -101,19 +105,19 @@ func (t *trial) holdUntil(ctx context.Context, held []*heldStep, until time.Time
 
 // askBefore asks for a proof of two histories shortly before a step ends at next, so
 // that the question, which a frozen node lets wait, does not prolong the fault.
-func (t *trial) askBefore(ctx context.Context, held []*heldStep, next time.Time) error {
+func (t *trial) askBefore(ctx context.Context, held []*heldStep, next time.Time, sooner <-chan struct{}) (early bool, err error) {
 	for _, h := range held {
 		if h.over || h.asked || h.until.After(next) {
 			continue
 		}
 		left := time.Until(next)
-		if err := wait(ctx, left-min(evidenceDeadline, left/2)); err != nil {
-			return err
+		if early, err := waitUnless(ctx, left-min(evidenceDeadline, left/2), sooner); early || err != nil {
+			return early, err
 		}
 		h.asked = true
 		t.forks(ctx, next)
 	}
-	return nil
+	return false, nil
 }
 
 // inject aims, plans, and makes the step's faults on all its nodes at once.

@@ -116,6 +116,8 @@ type Facts struct {
 	Untold             map[string]string `json:"untold,omitempty"`    // what the system cannot tell, and why
 	NodeDead           map[string]bool   `json:"node_dead,omitempty"` // by fault key
 	Steps              []StepFacts       `json:"steps"`
+	// Training says that a person faced the fault; nil: nobody.
+	Training *TrainingFacts `json:"training,omitempty"`
 }
 
 // StepFacts is one step as it was asked for.

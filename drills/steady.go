@@ -54,12 +54,20 @@ func (t *trial) unsteady(why string) error {
 
 // wait returns nil after d, or what ended ctx before that.
 func wait(ctx context.Context, d time.Duration) error {
+	_, err := waitUnless(ctx, d, nil)
+	return err
+}
+
+// waitUnless is wait that is over early if sooner is closed before.
+func waitUnless(ctx context.Context, d time.Duration, sooner <-chan struct{}) (early bool, err error) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
+	case <-sooner:
+		return true, nil
 	case <-timer.C:
-		return nil
+		return false, nil
 	}
 }

@@ -57,6 +57,7 @@ func Layers() []Layer {
 		{"drills/*", []string{"targets", "injectors", "injectors/agent", "probes", "scenarios", "drills/...", "internal/..."}, below},
 
 		{"drills/guardrails", []string{"drills", "drills/verdict", "scenarios", "internal/durable"}, "it asks what owners declared, and knows no drill but by its files"},
+		{"drills/training", []string{"drills/timeline", "drills/verdict", "probes", "internal/durable"}, "it hears people, and does not know what is injected"},
 		{"drills/notices", nil, "it brings what it is told, and knows no drill"},
 		{"drills/schedule", []string{"scenarios"}, "it knows when, and no drill: whoever does one is handed in"},
 
