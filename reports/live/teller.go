@@ -104,6 +104,12 @@ func once(e timeline.Event) string {
 		return "the system noticed: " + e.Value
 	case timeline.Alert:
 		return "their monitoring says " + e.Value + ": " + e.Evidence
+	case timeline.Stamp:
+		return e.By + ": " + e.Value + paren(e.Evidence)
+	case timeline.Hint:
+		return fmt.Sprintf("hint %d for %s: %s", e.N, e.By, e.Value)
+	case timeline.Paced:
+		return e.By + " says " + e.Value + paren(e.Evidence)
 	case timeline.Promoted:
 		return e.Node + " was promoted, says " + e.By
 	case timeline.Forked:
