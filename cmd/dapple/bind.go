@@ -45,6 +45,7 @@ type bound struct {
 	// thrownAway says that the system was started for this drill alone.
 	thrownAway bool
 	ends       []func(context.Context) error // newest last
+	lesson     *lesson                       // if a person is trained
 	// tune says how a built-in cluster is started anew; nil: as it is.
 	tune func(*testcluster.Options) error
 }

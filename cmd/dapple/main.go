@@ -114,7 +114,7 @@ is still in place, and a person must act.`,
 	root.AddCommand(
 		demoCmd(&g, io), initCmd(&g, io), checkCmd(io), schemaCmd(io), planCmd(&g, io), runCmd(&g, io), revertCmd(&g, io),
 		judgeCmd(io), reportCmd(io), diffCmd(io), listCmd(io), showCmd(io), trendCmd(io), checklistCmd(io), verifyCmd(io), sweepCmd(&g, io), compareCmd(&g, io), doctorCmd(&g, io), selftestCmd(&g, io), clusterCmd(&g, io),
-		scheduleCmd(&g, io), serveCmd(io), stopCmd(io), ackCmd(io), versionCmd(io),
+		scheduleCmd(&g, io), serveCmd(io), stopCmd(io), ackCmd(io), trainCmd(&g, io), stampCmd(io), versionCmd(io),
 	)
 	for _, c := range root.Commands() {
 		checkArgs(c)

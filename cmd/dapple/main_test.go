@@ -82,7 +82,7 @@ func scripts(t *testing.T, dir string) {
 			env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "drill": drill, "service": serviceUp},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": code, "drill": drill, "service": serviceUp, "symptom": symptom},
 	})
 }
 

@@ -40,6 +40,7 @@ type drillFlags struct {
 	asJSON   bool
 	shard    string // i/n
 	failOn   failOn
+	train    *trainFlags                      // a person faces the fault; nil: nobody
 	tune     func(*testcluster.Options) error // a built-in cluster is started anew, as it says; nil: as it is
 }
 
@@ -119,7 +120,9 @@ func runDrill(ctx context.Context, g *globals, io stdio, f drillFlags, job *ci.J
 	if err != nil {
 		return err
 	}
-	job.Open("dapple: " + files.scenario.Name + " on " + f.on)
+	if f.train == nil { // what is drilled is not told before
+		job.Open("dapple: " + files.scenario.Name + " on " + f.on)
+	}
 	defer job.Close()
 	run, err := drillOnce(ctx, g, io, f, files)
 	job.Close()
@@ -136,10 +139,20 @@ func runDrill(ctx context.Context, g *globals, io stdio, f drillFlags, job *ci.J
 // none. The error has the exit code, also that of a verdict.
 func drillOnce(ctx context.Context, g *globals, io stdio, f drillFlags, files drillFiles) (run *reports.Run, err error) {
 	f.run = runID()
-	if f.out, err = runDir(f, files.scenario.Name); err != nil {
+	name := files.scenario.Name
+	if f.train != nil {
+		name = "training"
+		surprise(files.scenario, f.seed)
+	}
+	if f.out, err = runDir(f, name); err != nil {
 		return nil, err
 	}
 	b, err := bind(ctx, g, io, f, files)
+	if err == nil && f.train != nil {
+		if err = b.teach(ctx, f); err != nil {
+			err = errors.Join(err, b.end(ctx))
+		}
+	}
 	if err != nil {
 		return nil, errors.Join(err, removeIfEmpty(f.out))
 	}
@@ -268,7 +281,7 @@ func writeReports(dir string) (reports.Run, error) {
 	if err != nil {
 		return run, err
 	}
-	return run, reports.Write(dir, run)
+	return run, errors.Join(reports.Write(dir, run), reports.WriteDebrief(dir, run))
 }
 
 // show prints the result: the summary, or what was asked for instead.
@@ -285,6 +298,9 @@ func show(io stdio, f drillFlags, run reports.Run) error {
 	}
 	if toStdout {
 		return nil
+	}
+	if err := reports.Debrief(io.out, run, paint(io.out)); err != nil {
+		return err
 	}
 	if err := reports.Text(io.out, run, paint(io.out)); err != nil {
 		return err

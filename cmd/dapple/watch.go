@@ -16,6 +16,9 @@ import (
 // watch shows the drill while it runs: a live view if stderr is a terminal,
 // plain lines otherwise. stop ends it.
 func (b *bound) watch(ctx context.Context) (stop func(), err error) {
+	if b.lesson != nil {
+		return b.lesson.watch(b)
+	}
 	if b.g.quiet {
 		return func() {}, nil
 	}
