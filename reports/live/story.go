@@ -89,7 +89,7 @@ func (s *Story) Shown() Shown {
 		v.lane(m, m.client(class), class, "client")
 	}
 	for _, name := range m.named("leader ") {
-		v.lane(m, m.lanes[name], "leader", "leader")
+		v.lane(m, m.lanes[name], name, "leader")
 	}
 	for _, n := range m.facts.Nodes {
 		v.lane(m, m.lanes["node "+n.Name], n.Name, "node")

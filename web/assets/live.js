@@ -21,6 +21,7 @@
     events.close();
     link.textContent = "";
     end.innerHTML = e.data;
+    document.getElementById("is").textContent = "The drill is over";
     var stop = document.getElementById("stop");
     if (stop) stop.remove();
   });
