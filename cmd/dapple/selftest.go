@@ -36,8 +36,8 @@ loopback, and look whether every number of every run holds the truth, within the
 bound of its probes. Pipelines that are broken on purpose must be found wrong.
 
 Exit codes: 0 every run holds the truth, and every broken pipeline was caught; 1
-one does not, or was not; 4 interrupted; 5 a run does not count, since its drill
-was not made.`,
+one does not, or was not; 4 interrupted; 5 a run or a broken pipeline does not count,
+since its drill was not made, or too coarsely on a busy machine.`,
 		Example: `  dapple selftest
   dapple selftest --runs 1000 --seed 1
   dapple selftest --runs 1 --seed 4711     # one run again`,
@@ -120,7 +120,7 @@ func codeOfSelftest(rep selftest.Report) int {
 	switch {
 	case !rep.Proven():
 		return verdict.ExitCode(verdict.Fail, false)
-	case rep.Counted < rep.Runs:
+	case !rep.Complete():
 		return verdict.ExitCode(verdict.Inconclusive, false)
 	}
 	return exitPass

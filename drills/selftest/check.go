@@ -2,15 +2,12 @@ package selftest
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
 	"github.com/dapple-drills/dapple/drills/timeline"
 	"github.com/dapple-drills/dapple/drills/verdict"
-	"github.com/dapple-drills/dapple/probes/health"
 	"github.com/dapple-drills/dapple/probes/ledger"
-	"github.com/dapple-drills/dapple/probes/members"
 	"github.com/dapple-drills/dapple/probes/stall"
 )
 
@@ -79,63 +76,6 @@ func (c *checker) roundTrip() time.Duration {
 		}
 	}
 	return timeline.FromMS(most)
-}
-
-// held is for how long the runner was measured to be held up, and for how long it
-// may have been without saying so.
-func (c *checker) held() time.Duration {
-	return c.heldWithin(timeline.Interval{Lo: math.MinInt64, Hi: math.MaxInt64})
-}
-
-func (c *checker) heldWithin(at timeline.Interval) time.Duration {
-	sum := stall.Threshold
-	for _, e := range c.tl {
-		if e.Kind == timeline.Stall && e.At.Hi >= at.Lo && e.At.Lo <= at.Hi {
-			sum += e.At.Width() + ledgerCatchUp
-		}
-	}
-	return sum
-}
-
-// ledgerCatchUp is what it takes to hand out what came while the runner was held
-// up (verdict: catchUp).
-const ledgerCatchUp = 10 * time.Millisecond
-
-// bound is how wide a metric may be: the periods of the probes on both of its
-// sides, and a round trip each.
-func (c *checker) bound(name string) time.Duration {
-	fresh, direct, old := c.c.Fresh, ledger.DefaultDirectPeriod, ledger.DefaultOldPeriod
-	var periods time.Duration
-	switch name {
-	case "fresh":
-		return 2*fresh + c.rtt + c.held() // principle 2
-	case "detection":
-		periods = observeEvery + c.effectWidth()
-	case "election":
-		periods = 2 * observeEvery
-	case "promotion":
-		periods = observeEvery + direct
-	case "routing":
-		periods = direct + fresh
-	case "fence_lag":
-		periods = direct + old
-	case "rejoin", "redundancy":
-		periods = 2*members.Period + c.effectWidth()
-	case "false_green", "false_red":
-		periods = 2*health.Period + 2*fresh
-	default:
-		return 0
-	}
-	return periods + 2*c.rtt + c.held() + stall.Threshold // two instants, and each may be late unseen
-}
-
-func (c *checker) effectWidth() time.Duration {
-	for _, f := range c.t.Faults {
-		if f.Effect != nil {
-			return timeline.FromMS(f.Effect[1] - f.Effect[0])
-		}
-	}
-	return 0
 }
 
 // A duration is a metric that is a length of time.
@@ -222,7 +162,7 @@ func (c *checker) fresh() {
 		}
 		beside := is == none || o.At[1] < begin || o.At[0] > end
 		switch {
-		case beside && o.LoMS > hiccup && !c.heldUp(o.At):
+		case beside && o.LoMS > c.hiccup(timeline.Interval{Lo: timeline.FromMS(o.At[0]), Hi: timeline.FromMS(o.At[1])}):
 			c.out = append(c.out, Reading{Metric: "outage", Got: [2]float64{o.LoMS, o.HiMS}, Wrong: "there was none then"})
 		case !beside && (!seen || o.HiMS > r.Got[1]):
 			seen, r.Got = true, [2]float64{o.LoMS, o.HiMS}
@@ -230,10 +170,10 @@ func (c *checker) fresh() {
 	}
 	switch m := c.t.Metrics.Outage; {
 	case seen:
-		c.read(r, c.bound("fresh"))
+		c.read(r, c.bound("outage"))
 	case is == none && m != nil:
-		r.Truth[1], r.Got = c.hiccup(), [2]float64{m.LoMS, m.HiMS}
-		c.read(r, c.bound("fresh")+timeline.FromMS(r.Truth[1]))
+		r.Truth[1], r.Got = c.hiccup(always), [2]float64{m.LoMS, m.HiMS}
+		c.read(r, c.bound("outage")+timeline.FromMS(r.Truth[1]))
 	case m == nil:
 		r.Wrong = unmeasured + ": " + c.t.Metrics.Reasons["outage"]
 		c.out = append(c.out, r)
@@ -247,19 +187,6 @@ func (c *checker) fresh() {
 // hiccup is how long, in ms, a system that nothing was done to may let a request
 // wait: below it nothing counts as an outage (verdict: leastHang).
 const hiccup = 50
-
-// hiccup is how long it may have been in this run. This process has the servers in
-// it as well: while it is held up they are, and then work off what came meanwhile.
-func (c *checker) hiccup() float64 {
-	return hiccup + 3*timeline.MS(c.held()-stall.Threshold)
-}
-
-// heldUp says whether this process, and the servers in it, was held up at a time.
-func (c *checker) heldUp(at [2]float64) bool {
-	return slices.ContainsFunc(c.tl, func(e timeline.Event) bool {
-		return e.Kind == timeline.Stall && timeline.MS(e.At.Hi) >= at[0]-hiccup && timeline.MS(e.At.Lo) <= at[1]+hiccup
-	})
-}
 
 // loss reads the counts of the audits, and the age of the oldest loss.
 func (c *checker) loss() {
@@ -294,7 +221,7 @@ func (c *checker) split() {
 			most = 2
 		}
 		effect := c.truth.effect.Sub(c.base)
-		if over > surelySeen+2*c.rtt+c.heldWithin(timeline.Interval{Lo: effect, Hi: effect + c.c.Script.Fence}) {
+		if over > surelySeen+2*c.rtt+stall.Threshold+c.held(timeline.Interval{Lo: effect, Hi: effect + c.c.Script.Fence}) {
 			least = most
 		}
 	}
@@ -326,7 +253,7 @@ func (c *checker) verdict() {
 // of this process being held up, is added to the outage.
 func (c *checker) rto() timeline.Interval {
 	is := c.truth.lasted["rto"]
-	is.Hi += timeline.FromMS(c.hiccup() - hiccup)
+	is.Hi += timeline.FromMS(c.hiccup(always) - hiccup)
 	return is
 }
 

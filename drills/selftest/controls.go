@@ -29,7 +29,14 @@ type control struct {
 	name   string
 	seed   uint64
 	metric string
+	by     time.Duration // the metric is wrong by so much; 0: it is a count
 	tamper tamper
+}
+
+// shows says whether a reading was fine enough to be found wrong by as much as the
+// control is.
+func (c control) shows(r Reading) bool {
+	return r.width()+r.Truth[1]-r.Truth[0] <= timeline.MS(c.by)
 }
 
 func controlOf(name string) (control, error) {
@@ -44,14 +51,14 @@ func controlOf(name string) (control, error) {
 // controls are the broken pipelines.
 func controls() []control {
 	return []control{
-		{"direct writes are told early", 0, "promotion", tamper{event: shifted("direct/", -200*time.Millisecond)}},
-		{"recovery is told early", 2, "outage", tamper{event: earlyRecovery(120 * time.Millisecond)}},
-		{"old sessions are not watched", 51, "split_brain", tamper{event: without("old/")}},
-		{"the health check is told early", 7, "false_green", tamper{event: shifted("health/", -600*time.Millisecond)}},
-		{"the effect is dated late", 0, "effect", tamper{holder: func(h drills.Holder) drills.Holder { return lateHolder{h} }}},
-		{"an audit skips what it misses", 4, "lost", tamper{ledger: func(s *system) probes.Ledger { return blind{s} }}},
-		{"an audit misses what is there", 14, "lost", tamper{ledger: func(s *system) probes.Ledger { return forgetful{s} }}},
-		{"an audit sees each id once", 11, "duplicate", tamper{ledger: func(s *system) probes.Ledger { return single{s} }}},
+		{"direct writes are told early", 0, "promotion", 200 * time.Millisecond, tamper{event: shifted("direct/", -200*time.Millisecond)}},
+		{"recovery is told early", 2, "outage", 120 * time.Millisecond, tamper{event: earlyRecovery(120 * time.Millisecond)}},
+		{"old sessions are not watched", 51, "split_brain", 0, tamper{event: without("old/")}},
+		{"the health check is told early", 7, "false_green", 600 * time.Millisecond, tamper{event: shifted("health/", -600*time.Millisecond)}},
+		{"the effect is dated late", 0, "effect", 30 * time.Millisecond, tamper{holder: func(h drills.Holder) drills.Holder { return lateHolder{h} }}},
+		{"an audit skips what it misses", 4, "lost", 0, tamper{ledger: func(s *system) probes.Ledger { return blind{s} }}},
+		{"an audit misses what is there", 14, "lost", 0, tamper{ledger: func(s *system) probes.Ledger { return forgetful{s} }}},
+		{"an audit sees each id once", 11, "duplicate", 0, tamper{ledger: func(s *system) probes.Ledger { return single{s} }}},
 	}
 }
 

@@ -61,7 +61,9 @@ type Uncounted struct {
 type Control struct {
 	Name   string `json:"name"`
 	Caught bool   `json:"caught"`
-	Said   string `json:"said"` // what was found wrong, or why nothing was
+	// NotCounted: its drill was not made, or not finely enough to show it.
+	NotCounted bool   `json:"not_counted,omitempty"`
+	Said       string `json:"said"` // what was found wrong, or why nothing was
 }
 
 type sum struct {
@@ -126,11 +128,15 @@ func (r *Report) read(y Reading) {
 }
 
 func (r *Report) control(name string, x Result) {
-	c := Control{Name: name, Said: or(x.Why, "nothing was found wrong")}
+	c := Control{Name: name, Said: or(x.Why, "nothing was found wrong"), NotCounted: x.Why != ""}
 	want, err := controlOf(name)
 	for _, y := range x.Readings {
-		if y.Wrong != "" && err == nil && y.Metric == want.metric {
-			c.Caught, c.Said = true, y.Metric+": "+y.Wrong
+		switch {
+		case err != nil || y.Metric != want.metric || c.Caught:
+		case y.Wrong != "":
+			c.Caught, c.NotCounted, c.Said = true, false, y.Metric+": "+y.Wrong
+		case !want.shows(y):
+			c.NotCounted, c.Said = true, "the machine was too busy for it: "+y.Metric+" was measured as "+pair(y.Got)+", the truth known as "+pair(y.Truth)
 		}
 	}
 	r.Controls = append(r.Controls, c)
@@ -173,9 +179,14 @@ func mean(xs []float64) (m, deviation float64) {
 }
 
 // Proven says whether every run held the truth, within the bounds, and every
-// control was caught.
+// control was caught, of those that count.
 func (r *Report) Proven() bool {
-	return len(r.Wrong) == 0 && !slices.ContainsFunc(r.Controls, func(c Control) bool { return !c.Caught })
+	return len(r.Wrong) == 0 && !slices.ContainsFunc(r.Controls, func(c Control) bool { return !c.Caught && !c.NotCounted })
+}
+
+// Complete says whether every run and every control counts.
+func (r *Report) Complete() bool {
+	return len(r.NotCounted) == 0 && !slices.ContainsFunc(r.Controls, func(c Control) bool { return c.NotCounted })
 }
 
 // Text writes the report for people.
@@ -191,7 +202,10 @@ func (r *Report) Text(out io.Writer) error {
 	}
 	for _, c := range r.Controls {
 		word := "caught"
-		if !c.Caught {
+		switch {
+		case c.NotCounted:
+			word = "not counted"
+		case !c.Caught:
 			word = "NOT CAUGHT"
 		}
 		fmt.Fprintf(out, "control %s: %s (%s)\n", c.Name, word, c.Said)

@@ -34,9 +34,13 @@ type system struct {
 // A request is one write at a gate, from when it was really begun.
 type request struct {
 	gate       string
+	client     int // of the ledger; nobody: it came to no write
 	sent, back time.Time
 	class      probes.Class
 }
+
+// nobody is the client of a request for a connection that was not had.
+const nobody = -1
 
 // dial connects to a gate. What this end closes is reset, so that a thousand
 // runs do not leave their connections in TIME_WAIT.
@@ -101,7 +105,7 @@ func (x *session) Put(ctx context.Context, w probes.Write) probes.Ack {
 	x.began = time.Time{}
 	a := x.put(ctx, askWrite, w)
 	x.s.told(id{w.Client, w.Seq}, a.Class)
-	x.s.asked(request{x.gate, sent, time.Now(), a.Class})
+	x.s.asked(request{x.gate, w.Client, sent, time.Now(), a.Class})
 	return a
 }
 
@@ -163,7 +167,7 @@ func (s *system) Open(ctx context.Context, from probes.Where) (probes.Session, *
 	began, gate := time.Now(), gateOf(from.Node)
 	x, err := s.dial(ctx, gate)
 	if err != nil {
-		s.asked(request{gate, began, time.Now(), probes.Failed})
+		s.asked(request{gate, nobody, began, time.Now(), probes.Failed})
 		return nil, &probes.Ack{Class: probes.Failed, Reply: "not connected: " + reason(err)}
 	}
 	x.began = began

@@ -29,19 +29,26 @@ func (w *world) truth() truth {
 	defer w.mu.Unlock()
 	s := &w.c.Script
 	t := truth{effect: w.effect, lasted: map[string]timeline.Interval{}, counts: w.counts(), kept: s.Merge, overlap: -1}
-	served := w.really(front, exact(s.Route)) // when the endpoint served again, since the effect
+	routed := exact(s.Route) // when the endpoint serves again, since the effect
 	if !w.opened.lo.IsZero() {
-		served = w.really(front, timeline.Interval{Lo: w.opened.lo.Sub(w.effect), Hi: w.opened.hi.Sub(w.effect)})
+		routed = timeline.Interval{Lo: w.opened.lo.Sub(w.effect), Hi: w.opened.hi.Sub(w.effect)}
 	}
+	served := w.really(front, anybody, routed)
+	latest := served.Hi // to any of the clients
 	if w.c.truth() > 0 {
-		t.outage = timeline.Interval{Lo: served.Lo - s.Begin, Hi: served.Hi - w.unserved(served.Lo)}
+		fresh := w.really(front, only(freshClient), routed)
+		t.outage = timeline.Interval{Lo: fresh.Lo - s.Begin, Hi: fresh.Hi - w.unserved(only(freshClient), fresh.Lo)}
+		for client := range freshClient {
+			latest = max(latest, w.really(front, only(client), routed).Hi)
+		}
+		latest = max(latest, fresh.Hi)
 	}
-	t.lasted["rto"] = timeline.Interval{Lo: t.outage.Lo, Hi: t.outage.Hi + reconnectFor(t.outage)}
+	t.lasted["rto"] = timeline.Interval{Lo: t.outage.Lo, Hi: max(t.outage.Hi, latest-w.unserved(anybody, routed.Lo)) + reconnectFor(t.outage)}
 	t.lasted["rejoin"], t.lasted["redundancy"] = none, none
 	t.lasted["false_green"], t.lasted["false_red"] = none, none
 	if t.outage != none { // an app client may fail for longer than the system
 		t.lasted["false_green"] = timeline.Interval{
-			Lo: max(0, min(s.Green, served.Lo)-s.Begin), Hi: max(0, min(s.Green, served.Hi+reconnect)-s.Begin),
+			Lo: max(0, min(s.Green, served.Lo)-s.Begin), Hi: max(0, min(s.Green, latest+reconnect)-s.Begin),
 		}
 	}
 	if !s.Failover {
@@ -49,7 +56,7 @@ func (w *world) truth() truth {
 	}
 	t.lasted["detection"] = exact(s.Detect)
 	t.lasted["election"] = exact(s.Elect - s.Detect)
-	promoted := w.really(nodeB, exact(s.Promote))
+	promoted := w.really(nodeB, anybody, exact(s.Promote))
 	t.lasted["promotion"] = promoted.Sub(exact(s.Elect))
 	t.lasted["routing"] = served.Sub(promoted)
 	t.lasted["fence_lag"] = exact(max(s.Begin, s.Fence)).Sub(promoted)
@@ -69,31 +76,52 @@ func (w *world) truth() truth {
 // fraction of it.
 const slow = 5 * time.Millisecond
 
-// really is when a gate served again that is to serve from at on, since the effect.
-// The servers share the machine with those who ask them: if it had no time for them
-// at that moment, they served from their first answer on, whatever the script says.
-func (w *world) really(gate string, at timeline.Interval) timeline.Interval {
+// really is when a gate served some clients again that is to serve from at on, since
+// the effect. The servers share the machine with those who ask them: if it had no time
+// for them at that moment, which a request of anybody's shows, they served from their
+// first answer on, whatever the script says; each stream of clients from its own.
+func (w *world) really(gate string, who clients, at timeline.Interval) timeline.Interval {
 	from := w.effect.Add(at.Hi)
-	var first time.Time // of the answers since
-	for _, r := range w.asked {
-		if r.gate == gate && r.class == probes.Acked && !r.back.Before(from) && (first.IsZero() || r.back.Before(first)) {
-			first = r.back
-		}
-	}
+	first, own := w.answered(gate, anybody, from), w.answered(gate, who, from)
 	for _, r := range w.asked {
 		begun := r.sent
 		if r.sent.Before(from) {
-			if r.class != probes.Acked || !r.back.Equal(first) {
+			if r.class != probes.Acked || !r.back.Equal(first) && !r.back.Equal(own) {
 				continue // it may have been decided before
 			}
 			begun = from
 		}
-		if r.gate == gate && begun.Before(first) && earlier(r.back, first).Sub(begun) > slow {
-			return timeline.Interval{Lo: at.Lo, Hi: first.Sub(w.effect)}
+		until := first
+		if who(r.client) {
+			until = own
+		}
+		if r.gate == gate && begun.Before(until) && earlier(r.back, until).Sub(begun) > slow {
+			return timeline.Interval{Lo: at.Lo, Hi: max(at.Hi, own.Sub(w.effect))}
 		}
 	}
 	return at
 }
+
+// answered is when a gate first answered some clients' write since a time; zero: it
+// did not.
+func (w *world) answered(gate string, who clients, from time.Time) (first time.Time) {
+	for _, r := range w.asked {
+		if r.gate == gate && who(r.client) && r.class == probes.Acked && !r.back.Before(from) && (first.IsZero() || r.back.Before(first)) {
+			first = r.back
+		}
+	}
+	return first
+}
+
+// clients are some of the ledger's, by their numbers.
+type clients func(client int) bool
+
+// freshClient is the number of the class fresh: it comes after those of the class app.
+const freshClient = apps
+
+func anybody(int) bool { return true }
+
+func only(client int) clients { return func(c int) bool { return c == client } }
 
 func earlier(a, b time.Time) time.Time {
 	if a.Before(b) {
@@ -102,14 +130,14 @@ func earlier(a, b time.Time) time.Time {
 	return b
 }
 
-// unserved is when the first request that was not served was sent, since the
-// effect: it was on its way when service went away. Whom it met, the clients were
+// unserved is when the first request of some clients that was not served was sent,
+// since the effect: it was on its way when service went away. Whom it met, they were
 // without service from then on.
-func (w *world) unserved(served time.Duration) time.Duration {
+func (w *world) unserved(who clients, served time.Duration) time.Duration {
 	down, up := w.effect.Add(w.c.Script.Begin), w.effect.Add(served)
 	first := down
 	for _, r := range w.asked {
-		if r.gate != front {
+		if r.gate != front || !who(r.client) && r.client != nobody {
 			continue
 		}
 		missed := r.class != probes.Acked || !r.back.Before(up)

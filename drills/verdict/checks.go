@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/dapple-drills/dapple/drills/timeline"
 )
@@ -169,11 +168,7 @@ func (j *judge) judgeReplicas(a2 *audit) {
 
 // judgeTool tells of what dapple itself did not see well.
 func (j *judge) judgeTool() {
-	var stalls []int
-	for i := range j.stalled {
-		stalls = append(stalls, i)
-	}
-	if len(stalls) > 0 {
+	if stalls := j.tellStalls(); len(stalls) > 0 {
 		j.warn(Finding{Objective: "stall", Want: "the runner is never held up", Got: fmt.Sprintf("%d times, up to %s", len(stalls), wordsOf(j.longestStall())),
 			Text: "the intervals that they touch were widened"}, stalls)
 	}
@@ -190,11 +185,3 @@ func (j *judge) judgeTool() {
 }
 
 func known(k timeline.Kind) bool { return slices.Contains(timeline.Kinds(), k) }
-
-func (j *judge) longestStall() time.Duration {
-	var most time.Duration
-	for _, e := range j.kinds[timeline.Stall] {
-		most = max(most, time.Duration(e.N), e.At.Width())
-	}
-	return most
-}

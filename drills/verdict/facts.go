@@ -18,6 +18,8 @@ type facts struct {
 	events  timeline.Timeline // by index
 	kinds   map[timeline.Kind]timeline.Timeline
 	streams map[string][]run
+	stalls  []stall       // by their beginnings
+	widest  time.Duration // of the stalls
 	faults  []*fault
 	reverts []timeline.Event // what we did to give a node back: FaultReverted, Restarted by dapple
 
@@ -71,6 +73,7 @@ func read(in Input) *judge {
 		j.kinds[e.Kind] = append(j.kinds[e.Kind], e)
 	}
 	j.streams = runsOf(j.events)
+	j.stalls, j.widest = stallsOf(j.kinds[timeline.Stall])
 	if in.Now > 0 {
 		for _, rs := range j.streams {
 			rs[len(rs)-1].lastUntil(in.Now)

@@ -314,27 +314,6 @@ func (j *judge) ackAfter(r run) instant {
 	return at(timeline.Interval{Lo: t.Lo, Hi: min(t.Hi+r.gap, r.latest.At.Hi)}, r.first, r.latest)
 }
 
-// catchUp is how long after it was held up the runner may still be handing out
-// what came meanwhile: two looks of the probe that notices.
-const catchUp = 10 * time.Millisecond
-
-// wide widens an instant by the times for which the runner was held up around it.
-func (j *judge) wide(i instant) instant {
-	if !i.ok {
-		return i
-	}
-	at := i.at
-	for _, s := range j.kinds[timeline.Stall] {
-		if s.At.Lo <= i.at.Hi && s.At.Hi+catchUp >= i.at.Lo {
-			at = timeline.Interval{Lo: min(at.Lo, s.At.Lo), Hi: max(at.Hi, s.At.Hi)}
-			i.events = append(i.events, s.I)
-			j.stalled[s.I] = true
-		}
-	}
-	i.at = at
-	return i
-}
-
 func (j *judge) epochChanges() int {
 	seen := map[string]bool{}
 	for _, by := range j.writers() {

@@ -109,6 +109,9 @@ func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cov
 	byInv := func(a, b op) int {
 		return cmp.Or(cmp.Compare(a.inv, b.inv), cmp.Compare(a.ret, b.ret), cmp.Compare(a.e.I, b.e.I))
 	}
+	if gap, events := between(j.writes(by), j.from.at.Lo); gap > v.densest {
+		v.densest, v.gapEvents = gap, events
+	}
 	slices.SortFunc(served, byInv)
 	slices.SortFunc(failed, byInv)
 	return served, failed, covers
@@ -121,10 +124,10 @@ func (j *judge) ops(by string, v *clientView) (served, failed []op, covers []cov
 func (j *judge) waited(e timeline.Event, usual latencies) bool {
 	at := timeline.Interval{Lo: e.At.Lo + late(e), Hi: e.At.Hi}
 	took := at.Width()
-	for _, s := range j.kinds[timeline.Stall] {
-		took -= overlap(timeline.Interval{Lo: s.At.Lo, Hi: s.At.Hi + max(catchUp, s.At.Width())}, at)
+	if took <= usual.limit {
+		return false
 	}
-	return took > usual.limit
+	return took-j.excused(at) > usual.limit
 }
 
 // latencies are what successes of a stream usually take: hardly any more than
@@ -326,19 +329,6 @@ func proven(steps []step, t time.Duration) time.Duration {
 		sum += max(0, min(s.to, t)-s.from)
 	}
 	return sum
-}
-
-// widen takes what the runner itself was held up off the lower bound: a request
-// that it sent late, or whose time-out it saw, may have been the runner's fault.
-func (j *judge) widen(o *outage, from, to time.Duration) {
-	for _, s := range j.kinds[timeline.Stall] {
-		if s.At.Lo > to || s.At.Hi < from || o.took.Lo == 0 {
-			continue
-		}
-		o.took.Lo = max(0, o.took.Lo-overlap(s.At, timeline.Interval{Lo: from, Hi: to}))
-		o.events = append(o.events, s.I)
-		j.stalled[s.I] = true
-	}
 }
 
 // isolated adds failures in the midst of dense successes, each run of them as an

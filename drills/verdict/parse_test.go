@@ -235,6 +235,13 @@ func (s *script) event(lo, hi time.Duration, w []string) error {
 		e.N = n
 	case "stall":
 		e.N = int64(hi - lo)
+		if arg(1) == "of" {
+			took, err := time.ParseDuration(arg(2))
+			if err != nil {
+				return err
+			}
+			e.N = int64(took)
+		}
 	case "renewed":
 		every, err := time.ParseDuration(arg(1))
 		if err != nil {

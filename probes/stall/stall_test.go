@@ -18,9 +18,9 @@ func TestARunnerThatRunsFreelyIsNotSaidToStall(t *testing.T) {
 		rec := timeline.NewRecorder(time.Now(), 1, 0, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := New().Watch(ctx, rec.Emit); err != nil {
-			t.Fatal(err)
-		}
+		ticks := time.NewTicker(Period)
+		defer ticks.Stop()
+		(&watcher{emit: rec.Emit}).watch(ctx, ticks.C)
 		if all := rec.Timeline(); len(all) > 0 {
 			t.Errorf("told: %+v", all)
 		}
@@ -34,7 +34,7 @@ func TestEachStallIsToldOnceWithItsLength(t *testing.T) {
 		ticks, done := make(chan time.Time), make(chan struct{})
 		go func() {
 			defer close(done)
-			watch(ctx, ticks, rec.Emit)
+			(&watcher{emit: rec.Emit}).watch(ctx, ticks)
 		}()
 		// How long the probe's goroutine is kept from its look.
 		for _, d := range []time.Duration{5, 5, 25, 5, 26, 5, 500, 5} {

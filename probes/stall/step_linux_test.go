@@ -23,7 +23,7 @@ func TestAClockThatIsSetIsToldAndMovesNoInterval(t *testing.T) {
 	ticks, done := make(chan time.Time), make(chan struct{})
 	go func() {
 		defer close(done)
-		watch(ctx, ticks, rec.Emit)
+		(&watcher{emit: rec.Emit}).watch(ctx, ticks)
 	}()
 	ticks <- time.Now()
 	for _, by := range []time.Duration{time.Hour, -time.Hour - 90*time.Second} {
