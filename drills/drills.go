@@ -98,7 +98,7 @@ func (d *drill) trials(ctx context.Context) error {
 		d.keepDead(t)
 		d.rec.Trials = append(d.rec.Trials, judged)
 		d.sum()
-		err = errors.Join(err, t.rec.Err(), WriteRecord(d.p.Dir, d.rec))
+		err = errors.Join(err, t.rec.Flush(), WriteRecord(d.p.Dir, d.rec))
 		if err != nil {
 			return fmt.Errorf("trial %d: %w", n, err)
 		}

@@ -179,8 +179,10 @@ func (c *checker) fresh() {
 		c.out = append(c.out, r)
 	default:
 		r.Got = [2]float64{0, m.HiMS}
-		r.Wrong = "the class fresh saw no outage"
-		c.out = append(c.out, r)
+		if c.held(always) == 0 {
+			r.Wrong = "the class fresh saw no outage"
+		}
+		c.read(r, 0) // this process was held up as long as the servers: nothing is proven but how long it was at most
 	}
 }
 

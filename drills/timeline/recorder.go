@@ -17,17 +17,21 @@ import (
 type Emit func(lo, hi time.Time, e Event) int
 
 // A Recorder collects the events of one trial, and appends each to a stream of
-// JSON lines as it comes, so that a crash leaves the evidence.
+// JSON lines as it comes, so that a crash leaves the evidence. The stream is written
+// beside whoever emits: a disk that stalls holds up no probe, and what it has not taken
+// yet is kept, since all events are.
 type Recorder struct {
 	base  time.Time
 	trial int
+	out   io.Writer // used by write alone
 
-	mu   sync.Mutex
-	next int
-	t    Timeline
-	out  io.Writer
-	subs []func(Event)
-	err  error
+	mu      sync.Mutex
+	next    int
+	t       Timeline
+	subs    []func(Event)
+	written int           // events that are in out, or that came after err
+	writing chan struct{} // closed when all was written; nil: nothing is to be
+	err     error
 }
 
 // NewRecorder starts the clock of a trial at base. Its first event gets the
@@ -61,24 +65,54 @@ func (r *Recorder) Emit(lo, hi time.Time, e Event) int {
 	}
 	r.next++
 	r.t = append(r.t, e)
-	r.append(e)
+	if r.out != nil && r.err == nil && r.writing == nil {
+		r.writing = make(chan struct{})
+		go r.write(r.writing)
+	}
 	for _, f := range r.subs {
 		f(e)
 	}
 	return e.I
 }
 
-func (r *Recorder) append(e Event) {
-	if r.out == nil || r.err != nil {
-		return
+// write appends to the stream until nothing is left to be, some events at a time.
+func (r *Recorder) write(done chan struct{}) {
+	defer close(done)
+	var buf []byte
+	for {
+		r.mu.Lock()
+		some := r.t[r.written:min(len(r.t), r.written+mostAtOnce)]
+		if len(some) == 0 || r.err != nil {
+			r.written = len(r.t)
+			r.writing = nil
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+		var err error
+		buf, err = appendLines(buf[:0], some)
+		if err == nil {
+			_, err = r.out.Write(buf)
+		}
+		r.mu.Lock()
+		r.written += len(some)
+		if err != nil {
+			r.err = fmt.Errorf("append to the timeline: %w", err)
+		}
+		r.mu.Unlock()
 	}
-	line, err := json.Marshal(e)
-	if err == nil {
-		_, err = r.out.Write(append(line, '\n'))
+}
+
+// mostAtOnce is how many events are appended in one go: some 100 KB of them.
+const mostAtOnce = 512
+
+func appendLines(buf []byte, some Timeline) (_ []byte, err error) {
+	for _, e := range some {
+		if buf, err = appendLine(buf, e); err != nil {
+			return buf, err
+		}
 	}
-	if err != nil {
-		r.err = fmt.Errorf("append to the timeline: %w", err)
-	}
+	return buf, nil
 }
 
 // Now records e as happening at this moment.
@@ -90,8 +124,9 @@ func (r *Recorder) Now(e Event) int {
 // Timeline returns a copy of what was recorded so far.
 func (r *Recorder) Timeline() Timeline {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.t)
+	t := r.t[:len(r.t):len(r.t)]
+	r.mu.Unlock()
+	return slices.Clone(t) // what is there is never changed: nobody waits for the copy
 }
 
 // Next is the index that the next event will get.
@@ -101,8 +136,15 @@ func (r *Recorder) Next() int {
 	return r.next
 }
 
-// Err is the first error of appending to the stream, or nil.
-func (r *Recorder) Err() error {
+// Flush waits until all that was emitted is in the stream, and returns the first error
+// of appending to it, or nil.
+func (r *Recorder) Flush() error {
+	r.mu.Lock()
+	writing := r.writing
+	r.mu.Unlock()
+	if writing != nil {
+		<-writing
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err

@@ -3,7 +3,6 @@ package timeline_test
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -98,8 +97,8 @@ func TestTheStreamOfARecorderReadsBackAsItsTimeline(t *testing.T) {
 	if got := r.Emit(at(5*ms), at(5*ms), timeline.Event{Kind: timeline.Note, By: "engine"}); got != 101 {
 		t.Errorf("index %d, want 101", got)
 	}
-	if r.Next() != 102 || r.Err() != nil {
-		t.Errorf("next %d, error %v", r.Next(), r.Err())
+	if err := r.Flush(); r.Next() != 102 || err != nil {
+		t.Errorf("next %d, error %v", r.Next(), err)
 	}
 	got, err := timeline.Read(&out)
 	if err != nil {
@@ -133,28 +132,6 @@ func TestAnEventThatEndsBeforeItBeginsIsAnErrorOfTheProgram(t *testing.T) {
 		}
 	}()
 	timeline.NewRecorder(base, 1, 0, nil).Emit(at(2*ms), at(ms), timeline.Event{Kind: timeline.Note})
-}
-
-type fullDisk struct{ left int }
-
-func (d *fullDisk) Write(p []byte) (int, error) {
-	if d.left--; d.left < 0 {
-		return 0, errors.New("no space left on device")
-	}
-	return len(p), nil
-}
-
-func TestAFullDiskIsToldAndTheTrialGoesOn(t *testing.T) {
-	r := timeline.NewRecorder(base, 1, 0, &fullDisk{left: 1})
-	for range 3 {
-		r.Now(timeline.Event{Kind: timeline.Note, By: "engine"})
-	}
-	if r.Err() == nil || !strings.Contains(r.Err().Error(), "no space left") {
-		t.Errorf("error %v", r.Err())
-	}
-	if len(r.Timeline()) != 3 {
-		t.Errorf("%d events in memory, want 3", len(r.Timeline()))
-	}
 }
 
 const line1, line2 = `{"i":0,"lo_ms":1,"hi_ms":2,"kind":"note","by":"x"}`, `{"i":1,"lo_ms":3,"hi_ms":4,"kind":"note","by":"x"}`

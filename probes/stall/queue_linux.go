@@ -6,9 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // tasks lists the threads of this process (proc(5)).
@@ -71,8 +70,8 @@ func (q *queue) look() (most time.Duration, err error) {
 
 // count is the number of links of the directory of threads.
 func (q *queue) count() (uint64, error) {
-	var s unix.Stat_t
-	if err := unix.Fstat(int(q.dir.Fd()), &s); err != nil {
+	var s syscall.Stat_t
+	if err := syscall.Fstat(int(q.dir.Fd()), &s); err != nil {
 		return 0, fmt.Errorf("count the threads of dapple: %w", err)
 	}
 	return uint64(s.Nlink), nil // of 32 bits on some architectures
@@ -114,7 +113,7 @@ func (q *queue) list() (most time.Duration, err error) {
 
 // read returns the second number of a schedstat: nanoseconds on a run queue.
 func (q *queue) read(f *os.File) (time.Duration, error) {
-	n, err := unix.Pread(int(f.Fd()), q.buf[:], 0)
+	n, err := syscall.Pread(int(f.Fd()), q.buf[:], 0)
 	if err != nil {
 		return 0, err
 	}
