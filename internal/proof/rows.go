@@ -39,6 +39,8 @@ func rows() []row {
 	return []row{
 		{no: 1, scenario: "patroni/primary-kill", good: "patroni", bad: "patroni-async-lag",
 			setting: "synchronous_mode: false, standbys 2 s behind", signature: lost("acknowledged writes lost", func(l *verdict.Loss) int64 { return l.Lost })},
+		{no: 1, scenario: "postgres/primary-kill", good: "postgres-script", bad: "postgres-async",
+			setting: "synchronous_standby_names: '', standbys 2 s behind", signature: lost("acknowledged writes lost", func(l *verdict.Loss) int64 { return l.Lost })},
 		{no: 2, scenario: "patroni/primary-kill", good: "patroni", bad: "patroni-colocated",
 			setting: "etcd's leader on the primary's node", signature: mode("detection", "lease refreshed")},
 		{no: 3, scenario: "patroni/agent-freeze", good: "patroni", bad: "patroni-async",
@@ -73,16 +75,22 @@ func rows() []row {
 			setting: "failsafe_mode: false", signature: missed("rto", "RTO missed though the primary was well")},
 		{no: 23, scenario: "patroni/cascading-maintenance", good: "patroni", bad: "patroni-async-lag",
 			setting: "synchronous_mode: false, standbys 2 s behind", signature: lost("acknowledged writes lost", func(l *verdict.Loss) int64 { return l.Lost })},
+		{no: 24, scenario: "postgres/both-lost", good: "postgres-script", bad: "postgres-any",
+			setting: "FIRST 1, and a script that promotes whichever standby is left", signature: lost("acknowledged writes lost", func(l *verdict.Loss) int64 { return l.Lost }), clears: "rpo"},
 		{no: 25, scenario: "patroni/sync-standby-gone", good: "patroni", bad: "patroni-shorttimeouts",
 			setting: "writes cancelled after 1 s", signature: lost("writes acknowledged with a warning lost", func(l *verdict.Loss) int64 { return l.LostDegraded }), clears: "rpo"},
 		{no: 25, scenario: "redis-sentinel/replicas-cut", good: "redis-sentinel-wait", bad: "redis-sentinel-shortwait",
 			setting: "clients go on after 100 ms without a replica", signature: lost("writes acknowledged on too few replicas lost", func(l *verdict.Loss) int64 { return l.LostDegraded })},
 		{no: 26, scenario: "patroni/primary-kill", good: "patroni", bad: "patroni-rogue",
 			setting: "PostgreSQL started outside Patroni", signature: split(1)},
+		{no: 26, scenario: "postgres/primary-kill", good: "postgres-script", bad: "postgres-autostart",
+			setting: "a node that comes back is what it was", signature: split(1)},
 		{no: 27, scenario: "patroni/old-primary-returns", good: "patroni", bad: "patroni-norewind",
 			setting: "use_pg_rewind: false, no new copy", signature: missed("rejoin", "rejoin missed")},
 		{no: 26, scenario: "redis-sentinel/primary-kill", good: "redis-sentinel", bad: "redis-sentinel-noguard",
 			setting: "min-replicas-to-write: 0", signature: split(2)},
+		{no: 36, scenario: "postgres/primary-cut-off", good: "postgres-script", bad: "postgres-async",
+			setting: "a script promotes, and nothing stops the old primary", signature: split(2), clears: "rpo"},
 	}
 }
 

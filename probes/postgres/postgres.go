@@ -13,6 +13,8 @@
 //	schema         where the ledger's table is made; the user's default
 //	synchronous    "on" if an acknowledged write is meant to be on a standby
 //	               too: then one that was not is acked-degraded
+//	failover       who promotes a standby: "person" (the default), or the periods
+//	               of a script: "every 1s failures 3 timeout 1s"
 package postgres
 
 import (
@@ -51,6 +53,7 @@ type System struct {
 	port        int
 	schema      string
 	synchronous bool
+	script      *script // nil: a person promotes
 
 	mu      sync.Mutex
 	names   map[string]string // address → node, all that were ever seen
@@ -62,6 +65,7 @@ var (
 	_ probes.Ledger     = (*System)(nil)
 	_ probes.Membership = (*System)(nil)
 	_ probes.Settings   = (*System)(nil)
+	_ probes.Expecter   = (*System)(nil)
 	_ probes.Forker     = (*System)(nil)
 	_ probes.Dater      = (*System)(nil)
 )
@@ -86,6 +90,9 @@ func Open(ctx context.Context, b probes.Binding) (*System, error) {
 	var err error
 	if s.synchronous, err = onOff(b.Extra["synchronous"]); err != nil {
 		return nil, fmt.Errorf("settings.synchronous: %w", err)
+	}
+	if s.script, err = scriptOf(b.Extra["failover"]); err != nil {
+		return nil, fmt.Errorf("settings.failover: %w", err)
 	}
 	if b.Clients.Password != nil {
 		if s.password, err = b.Clients.Password(); err != nil {

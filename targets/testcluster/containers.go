@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"path"
 	"time"
 
 	"github.com/docker/docker/api/types/filters"
@@ -143,4 +145,46 @@ func (r *run) stop(ctx context.Context) error {
 		errs = append(errs, r.reaper.stop(ctx))
 	}
 	return errors.Join(append(errs, removeSecret(r.o.Dir, r.id), r.engine.Close())...)
+}
+
+// until waits until missing says that nothing is, and tells of what is meanwhile.
+func until(ctx context.Context, progress func(string), missing func(context.Context) string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %v", startTimeout))
+	defer cancel()
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	before := ""
+	for {
+		now := missing(ctx)
+		if now == "" {
+			return nil
+		}
+		if now != before {
+			progress("waiting: " + now)
+			before = now
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %s", context.Cause(ctx), now)
+		case <-tick.C:
+		}
+	}
+}
+
+// programsIn are the files of a folder that is embedded, by where they are in a
+// container.
+func programsIn(files fs.FS, dir string) (map[string]string, error) {
+	entries, err := fs.ReadDir(files, dir)
+	if err != nil {
+		return nil, err
+	}
+	programs := map[string]string{}
+	for _, e := range entries {
+		data, err := fs.ReadFile(files, path.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		programs["/etc/dapple/"+e.Name()] = string(data)
+	}
+	return programs, nil
 }

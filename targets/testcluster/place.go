@@ -135,15 +135,20 @@ type part struct {
 	cmd   []string
 	env   map[string]string
 	files map[string]string // path → content
-	tmpfs map[string]string // path → options
+	// programs are files that can be run.
+	programs map[string]string
+	tmpfs    map[string]string // path → options
 }
 
 // start starts a container with a fixed address, no restart policy, and nothing
 // that outlives it.
 func (p *place) start(ctx context.Context, c part) error {
-	files := make([]testcontainers.ContainerFile, 0, len(c.files))
+	files := make([]testcontainers.ContainerFile, 0, len(c.files)+len(c.programs))
 	for path, content := range c.files {
 		files = append(files, testcontainers.ContainerFile{Reader: newReader(content), ContainerFilePath: path, FileMode: 0o444})
+	}
+	for path, content := range c.programs {
+		files = append(files, testcontainers.ContainerFile{Reader: newReader(content), ContainerFilePath: path, FileMode: 0o555})
 	}
 	_, err := testcontainers.Run(ctx, p.image,
 		testcontainers.WithLogger(tclog.NewNoopLogger()),

@@ -215,30 +215,11 @@ const redisLook = `REDISCLI_AUTH=$(cat ` + appPasswordFile + `) redis-cli info r
 // redisReady waits until every server follows the primary, which may take writes,
 // and every Sentinel knows all others and all replicas.
 func redisReady(ctx context.Context, p *place, progress func(string)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %v", startTimeout))
-	defer cancel()
 	nodes, err := p.engine.Find(ctx, docker.Query{Labels: []string{LabelRun + "=" + p.id, LabelPart + "=" + partNode}})
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(250 * time.Millisecond)
-	defer tick.Stop()
-	before := ""
-	for {
-		now := redisMissing(ctx, nodes)
-		if now == "" {
-			return nil
-		}
-		if now != before {
-			progress("waiting: " + now)
-			before = now
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %s", context.Cause(ctx), now)
-		case <-tick.C:
-		}
-	}
+	return until(ctx, progress, func(ctx context.Context) string { return redisMissing(ctx, nodes) })
 }
 
 // redisMissing is what a cluster lacks to be ready, in words.

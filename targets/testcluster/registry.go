@@ -23,7 +23,7 @@ type kind struct {
 
 // kinds is the registry: a plain list, sorted by name.
 func kinds() []kind {
-	all := slices.Concat(etcdKinds(), patroniKinds(), redisKinds(), mysqlKinds())
+	all := slices.Concat(etcdKinds(), patroniKinds(), postgresKinds(), redisKinds(), mysqlKinds())
 	slices.SortFunc(all, func(a, b kind) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
