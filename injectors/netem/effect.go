@@ -43,7 +43,7 @@ func (i *impairer) Effect(ctx context.Context, n targets.Node, s state) (held bo
 	if why := before.lacks(s); why != "" {
 		return false, why, nil
 	}
-	trips := s.trips()
+	trips := s.trips(before.Burst)
 	if err := i.ground.Travel(ctx, at, s, trips); err != nil {
 		return false, "", err
 	}
@@ -74,9 +74,9 @@ func (v sight) lacks(s state) string {
 	return ""
 }
 
-// trips are the packets by which it is measured.
-func (s state) trips() (list []*trip) {
-	measure := s.Harm.volley()
+// trips are the packets by which it is measured, where so many bytes pass at once.
+func (s state) trips(burst int) (list []*trip) {
+	measure := s.Harm.volley(burst)
 	seen := 0
 	for _, p := range s.Peers {
 		if p.Path == "" || seen == mostPeers {
@@ -103,8 +103,8 @@ func (s state) trips() (list []*trip) {
 
 // volley is how many packets are sent and how big they are: few, many where
 // something becomes of some of them only, and as many as the link takes long for
-// where its rate is to be seen.
-func (m impairment) volley() trip {
+// where its rate is to be seen, besides those that pass at once.
+func (m impairment) volley(burst int) trip {
 	t := trip{count: few, wait: min(m.Delay+4*m.Jitter+slack, longest)}
 	if m.chancy() {
 		t.count = many
@@ -112,7 +112,10 @@ func (m impairment) volley() trip {
 	if m.Rate > 0 {
 		const seen = 20 * time.Millisecond
 		t.size = min(max(int(float64(m.Rate)*seen.Seconds()/8/few)-overhead, 0), 1400)
-		t.count = min(max(t.count, int(float64(m.Rate)*seen.Seconds()/8)/(t.size+overhead)), 2*many)
+		if burst > 0 { // few large ones see the end of it soonest
+			t.size = 1400
+		}
+		t.count = min(max(t.count, (burst+int(float64(m.Rate)*seen.Seconds()/8))/(t.size+overhead)), 2*many)
 		t.wait = longest
 	}
 	return t
@@ -261,7 +264,7 @@ func (j *judgement) fast(t *trip) string {
 	if m.Rate == 0 || m.Reorder > 0 || m.Duplicate > 0 || len(t.since) == 0 {
 		return ""
 	}
-	bits := float64(max(t.size, few)+overhead) * 8 * float64(len(t.since))
+	bits := float64((max(t.size, few)+overhead)*len(t.since)-j.after.Burst) * 8
 	least := m.least() + time.Duration(bits/float64(m.Rate)*float64(time.Second))
 	if last := t.since[len(t.since)-1]; last < least {
 		return fmt.Sprintf("%d packets of %d bytes took %v, at %v they take %v", len(t.since), t.size, last, m.Rate, least)

@@ -49,6 +49,7 @@ type sight struct {
 	// Events are what the kernel counted of the engine's doings since then. An
 	// engine that cannot have one counted leaves it out.
 	Events map[event]uint64
+	Burst  int // bytes that pass at once before the rate holds; 0: none
 }
 
 // An event is something that becomes of a packet now and then.

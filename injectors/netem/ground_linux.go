@@ -13,7 +13,7 @@ type kernelGround struct{}
 
 // engines are those of this system.
 func engines() map[EngineName]engine {
-	return map[EngineName]engine{userEngine: queueEngine{}, kernelEngine: schEngine{}}
+	return map[EngineName]engine{userEngine: queueEngine{}, kernelEngine: schEngine{}, bucketEngine: schEngine{bucket: true}}
 }
 
 // Stand finds the namespace by its number.

@@ -51,6 +51,7 @@ func TestTheKernelsEngineIsProvenAndTakenBack(t *testing.T) {
 		`{"duplicate": "20%"}`,
 		`{"corrupt": "20%"}`,
 		`{"delay": "30ms", "reorder": "25%"}`,
+		`{"rate": "1mbit"}`,
 		`{"rate": "1mbit", "delay": "10ms"}`,
 		`{"delay": "100ms", "ports": ["5432", "8000-8100"], "interface": "eth0"}`,
 	} {

@@ -2,6 +2,7 @@ package netem
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -9,14 +10,20 @@ import (
 
 	"github.com/dapple-drills/dapple/internal/peers"
 	"github.com/dapple-drills/dapple/internal/tc"
+	"github.com/dapple-drills/dapple/targets"
 )
 
 // schEngine is the engine kernel: packets are led through a device of our own,
 // whose queueing discipline is netem. The filters that lead them there have a
-// deadline in the kernel; nobody's queueing discipline is replaced.
-type schEngine struct{}
+// deadline in the kernel; nobody's queueing discipline is replaced. With bucket it is
+// the engine tbf: the discipline is a token bucket, which slows packets down and does
+// nothing else, also where the kernel has no netem.
+type schEngine struct{ bucket bool }
 
 var _ engine = schEngine{}
+
+// fastestBucket is the fastest rate of which a look can see that it holds.
+const fastestBucket = 1e9
 
 // spec is the state in the words of package tc.
 func (s state) spec() (tc.Spec, error) {
@@ -24,7 +31,7 @@ func (s state) spec() (tc.Spec, error) {
 	percent := func(p Percent) float64 { return 100 * float64(p) }
 	spec := tc.Spec{
 		Name: strings.ReplaceAll(s.Name, " ", "-"), Interface: s.Interface, Out: s.leaves(), In: s.arrives(),
-		Nets: s.Nets, Clients: s.Clients, Nodes: slices.Concat(s.Nodes, s.Mine),
+		Bucket: s.Engine == bucketEngine, Nets: s.Nets, Clients: s.Clients, Nodes: slices.Concat(s.Nodes, s.Mine),
 		Impairment: tc.Impairment{
 			Delay: m.Delay, Jitter: m.Jitter, Distribution: string(m.Distribution), DelayCorrelation: percent(m.Correlation), KeepOrder: m.Jitter > 0,
 			Loss: percent(m.Loss), Duplicate: percent(m.Duplicate), Corrupt: percent(m.Corrupt), Reorder: percent(m.Reorder),
@@ -48,8 +55,15 @@ func (s state) spec() (tc.Spec, error) {
 }
 
 // Able makes one in a namespace that nobody else uses.
-func (schEngine) Able(_ context.Context, at peers.Site, s state) error {
-	if at.Path == "" { // of this machine, not of a node
+func (e schEngine) Able(_ context.Context, at peers.Site, s state) error {
+	switch {
+	case e.bucket && !s.Harm.onlySlow():
+		return fmt.Errorf("it makes packets slow (rate), and does nothing else: %w", targets.ErrUnsupported)
+	case e.bucket && s.Harm.Rate > fastestBucket:
+		return fmt.Errorf("more passes at once at %v than it is measured with: %w", s.Harm.Rate, targets.ErrUnsupported)
+	case at.Path == "" && e.bucket: // of this machine, not of a node
+		return tc.TryBucket()
+	case at.Path == "":
 		return tc.Try()
 	}
 	spec, err := s.spec()
@@ -120,7 +134,7 @@ func lookFor(path string, spec tc.Spec) (sight, error) {
 	if err != nil {
 		return sight{}, err
 	}
-	v := sight{There: seen.There, Lease: seen.Lease, Missing: seen.Missing, Met: map[Direction]uint64{}, Events: map[event]uint64{}}
+	v := sight{There: seen.There, Lease: seen.Lease, Missing: seen.Missing, Burst: seen.Burst, Met: map[Direction]uint64{}, Events: map[event]uint64{}}
 	if spec.Out {
 		v.Met[egress] = seen.MetOut
 	}

@@ -41,6 +41,7 @@ func TestNetemKeepsTheLawsInEveryVariant(t *testing.T) {
 		`{"duplicate": "5%", "corrupt": "1%"}`,
 		`{"delay": "20ms", "reorder": "25%"}`,
 		`{"rate": "10mbit", "delay": "10ms", "limit": 1000}`,
+		`{"rate": "1mbit", "engine": "tbf"}`,
 		`{"delay": "1ms", "peers": ["clients", "192.168.7.0/24"], "ports": ["5432", "8000-8100"]}`,
 		`{"delay": "1ms", "interface": "eth0", "engine": "user"}`,
 		`{"delay": "1ms", "engine": "kernel"}`,
@@ -54,7 +55,7 @@ func TestNetemKeepsTheLawsInEveryVariant(t *testing.T) {
 			node, met := faketarget.Patroni("pg1"), uint64(0)
 			remade := func(p Params) injectors.Injector {
 				e := fakeEngine{node: node, met: &met}
-				return injectors.Of(kind, newImpairer(p, fakeGround{trip: lawfully(p.impairment())}, map[EngineName]engine{userEngine: e, kernelEngine: e}))
+				return injectors.Of(kind, newImpairer(p, fakeGround{trip: lawfully(p.impairment())}, map[EngineName]engine{userEngine: e, kernelEngine: e, bucketEngine: e}))
 			}
 			injectortest.Case{
 				New:    func() injectors.Injector { return remade(p) },

@@ -29,7 +29,7 @@ type Params struct {
 	Ports        []Ports       `yaml:"ports" json:"ports,omitempty" jsonschema:"description=Only TCP and UDP with one of these ports at either end: 5432 or 8000-8100."`
 	Interface    string        `yaml:"interface" json:"interface,omitempty" jsonschema:"description=Only packets through this network device of the node."`
 	Direction    Direction     `yaml:"direction" json:"direction,omitempty" jsonschema:"default=egress,enum=egress,enum=ingress,enum=both,description=Packets that the node sends\\, or those that it is sent\\, or both (a round trip is delayed twice)."`
-	Engine       EngineName    `yaml:"engine" json:"engine,omitempty" jsonschema:"default=auto,enum=auto,enum=kernel,enum=user,description=kernel: the queueing discipline netem. user: a program of dapple's (NFQUEUE). auto: the kernel's where there is one."`
+	Engine       EngineName    `yaml:"engine" json:"engine,omitempty" jsonschema:"default=auto,enum=auto,enum=kernel,enum=tbf,enum=user,description=kernel: the queueing discipline netem. tbf: the kernel's token bucket\\, for a rate alone. user: a program of dapple's (NFQUEUE). auto: the first of these that can do it here."`
 }
 
 // Bursts are losses in bursts: a link that is good or bad.
@@ -81,12 +81,13 @@ type EngineName string
 const (
 	auto         EngineName = "auto"
 	kernelEngine EngineName = "kernel"
+	bucketEngine EngineName = "tbf"
 	userEngine   EngineName = "user"
 )
 
 // UnmarshalText reads the name of an engine.
 func (e *EngineName) UnmarshalText(text []byte) error {
-	return peers.Word(e, "engine", text, auto, kernelEngine, userEngine)
+	return peers.Word(e, "engine", text, auto, kernelEngine, bucketEngine, userEngine)
 }
 
 // A Percent is a share: 0.1%. As a number it is between 0 and 1.

@@ -70,7 +70,7 @@ func (p Params) far(c peers.Cast) ([]peers.Member, error) {
 // undo is for people. What belongs to a living process can be removed by nobody
 // else, so the command ends that process.
 func undo(at peers.Site, s state) string {
-	if s.Engine == kernelEngine {
+	if s.Engine != userEngine {
 		return fmt.Sprintf("dapple revert --all # to look, and by hand: nsenter --net=%s tc filter show; ip link del %s; tc qdisc del dev DEVICE clsact, if no filter is left there",
 			at.Path, strings.Join(tc.Links(s.Name), " and "))
 	}
@@ -212,6 +212,9 @@ func (pl *planning) device(ctx context.Context, at peers.Site, s *state) error {
 // choose finds the engine, and says why it is not the kernel's.
 func (i *impairer) choose(ctx context.Context, at peers.Site, s *state) (why string, err error) {
 	order := []EngineName{kernelEngine, userEngine}
+	if s.Harm.onlySlow() {
+		order = []EngineName{kernelEngine, bucketEngine, userEngine}
+	}
 	if i.p.Engine != auto {
 		order = []EngineName{i.p.Engine}
 	}

@@ -72,7 +72,7 @@ func planned(t *testing.T, with string, unable map[EngineName]error, on ...strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	engines := map[EngineName]engine{userEngine: fakeEngine{unable: unable[userEngine]}, kernelEngine: fakeEngine{unable: unable[kernelEngine]}}
+	engines := map[EngineName]engine{userEngine: fakeEngine{unable: unable[userEngine]}, kernelEngine: fakeEngine{unable: unable[kernelEngine]}, bucketEngine: fakeEngine{unable: unable[bucketEngine]}}
 	return injectors.Of(kind, newImpairer(p, fakeGround{own: "self"}, engines)).Plan(t.Context(), aim(on...))
 }
 
@@ -148,6 +148,22 @@ func TestThePlanSaysWhichEngineAndWhy(t *testing.T) {
 	}
 }
 
+func TestARateAloneIsATokenBucketsWhereThereIsNoNetem(t *testing.T) {
+	no := fmt.Errorf("no sch_netem: %w", targets.ErrUnsupported)
+	for with, want := range map[string]string{
+		`{"rate": "1mbit"}`:                  "engine tbf (not engine kernel: no sch_netem",
+		`{"rate": "1mbit", "limit": 1000}`:   "engine tbf",
+		`{"rate": "1mbit", "delay": "1ms"}`:  "engine user",
+		`{"rate": "1mbit", "loss": "1%"}`:    "engine user",
+		`{"rate": "1mbit", "reorder": "0%"}`: "engine tbf",
+	} {
+		faults, err := planned(t, with, map[EngineName]error{kernelEngine: no}, "a")
+		if err != nil || !strings.Contains(faults[0].Does, want) {
+			t.Errorf("%s: %+v, %v, want %q", with, faults, err, want)
+		}
+	}
+}
+
 func TestTheLimitIsAmple(t *testing.T) {
 	for with, want := range map[string]int{
 		`{"delay": "1ms"}`:                                1000,
@@ -179,6 +195,7 @@ func TestWhatTheEffectDoesNotBelieve(t *testing.T) {
 		{`{"delay": "200ms"}`, func(t *trip) { t.took, t.order = nil, nil }, "more is broken than was asked for"},
 		{`{"delay": "200ms", "jitter": "20ms"}`, func(t *trip) { t.took[0] = 150 * time.Millisecond }, "took less than 180ms"},
 		{`{"loss": "100%"}`, func(*trip) {}, "all should be lost"},
+		{`{"rate": "10mbit"}`, func(t *trip) { t.since[len(t.since)-1] = 10 * time.Millisecond }, "at 10mbit they take"},
 		{`{"delay": "1ms"}`, func(t *trip) { t.sent = 1001 }, "1001 packets of ours were sent (egress), and 1000 met"},
 	} {
 		p, err := made(t, c.with)

@@ -103,6 +103,11 @@ func (m impairment) loses() float64 {
 	return float64(m.Loss)
 }
 
+// onlySlow says that a rate is all of it.
+func (m impairment) onlySlow() bool {
+	return m.Rate > 0 && m == impairment{Rate: m.Rate, Limit: m.Limit, Distribution: m.Distribution}
+}
+
 // least is the shortest delay that a packet can have which is not reordered.
 func (m impairment) least() time.Duration {
 	if m.Jitter == 0 {

@@ -63,8 +63,6 @@ func qdisc(kind string, lo int) netlink.Qdisc {
 		return netlink.NewNetem(at, netlink.NetemQdiscAttrs{Latency: 1000, Limit: 10})
 	case "tbf":
 		return &netlink.Tbf{QdiscAttrs: at, Rate: 1 << 20, Limit: 1 << 16, Buffer: 1 << 16}
-	case "htb":
-		return netlink.NewHtb(at)
 	}
 	at.Handle, at.Parent = netlink.MakeHandle(0xffff, 0), netlink.HANDLE_CLSACT
 	return &netlink.GenericQdisc{QdiscAttrs: at, QdiscType: kind}

@@ -58,17 +58,13 @@ func request(kind, flags int, m nl.TcMsg) *nl.NetlinkRequest {
 	return r
 }
 
-// addNetem makes netem the queue of the intermediate device.
-func addNetem(index int, i Impairment) error {
-	options, err := i.encode()
-	if err != nil {
-		return err
-	}
+// addQueue makes the queue of the intermediate device.
+func addQueue(index int, kind string, options []byte) error {
 	r := request(unix.RTM_NEWQDISC, unix.NLM_F_ACK|unix.NLM_F_CREATE|unix.NLM_F_EXCL, nl.TcMsg{Ifindex: int32(index), Parent: netlink.HANDLE_ROOT})
-	r.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated("netem")))
+	r.AddData(nl.NewRtAttr(nl.TCA_KIND, nl.ZeroTerminated(kind)))
 	r.AddData(nl.NewRtAttr(nl.TCA_OPTIONS, options))
 	if _, err := r.Execute(unix.NETLINK_ROUTE, 0); err != nil {
-		return fmt.Errorf("giving it a netem queue: %w", without("sch_netem", err))
+		return fmt.Errorf("giving it a queue %s: %w", kind, without("sch_"+kind, err))
 	}
 	return nil
 }

@@ -45,6 +45,11 @@ type place struct {
 func lab(t *testing.T, n int) []place {
 	t.Helper()
 	needNetem(t)
+	return places(t, n)
+}
+
+func places(t *testing.T, n int) []place {
+	t.Helper()
 	names := []string{"a", "b", "c"}[:n]
 	l, err := netns.New(t.Context(), netns.Named(names...)...)
 	if err != nil {

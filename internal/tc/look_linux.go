@@ -51,7 +51,7 @@ func (s Spec) find() (p parts, err error) {
 				p.links[w] = l
 				names = append(names, places...)
 				for _, q := range all {
-					if q.device == a.Index && q.parent == netlink.HANDLE_ROOT && q.kind == "netem" {
+					if q.device == a.Index && q.parent == netlink.HANDLE_ROOT && q.kind == s.kind() {
 						p.queues[w] = q
 					}
 				}
@@ -104,10 +104,13 @@ func (s Spec) look() (seen Sight, err error) {
 		q, has := p.queues[w]
 		if !has {
 			seen.Missing = append(seen.Missing, "the queue of "+s.link(w))
-		} else if bad, err := s.Impairment.differs(q.options); err != nil {
+		} else if bad, err := s.differs(q.options, devices); err != nil {
 			return seen, err
 		} else {
 			seen.Missing = append(seen.Missing, bad...)
+		}
+		if s.Bucket {
+			seen.Burst = s.Impairment.burst(devices)
 		}
 		seen.Passed, seen.Dropped, seen.Waiting = seen.Passed+uint64(q.packets), seen.Dropped+uint64(q.dropped), seen.Waiting+uint64(q.waiting)
 		for _, d := range devices {

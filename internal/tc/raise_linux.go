@@ -59,7 +59,11 @@ func Able(path string, s Spec) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	if err := Try(); err != nil {
+	try := Try
+	if s.Bucket {
+		try = TryBucket
+	}
+	if err := try(); err != nil {
 		return err
 	}
 	return kernel.InNetNS(path, func() error {
@@ -78,14 +82,21 @@ func Able(path string, s Spec) error {
 
 // Try makes an impairment of every sort in a namespace that nobody else uses. The
 // error wraps targets.ErrUnsupported if this kernel cannot do it.
-func Try() (err error) {
+func Try() error {
+	return Spec{Ports: []Range{{Lo: 1, Hi: 2}},
+		Impairment: Impairment{Delay: time.Millisecond, Jitter: time.Millisecond, Distribution: "normal", Loss: 1, Corrupt: 1, Duplicate: 1, Reorder: 1, Rate: 1e6}}.try()
+}
+
+// TryBucket is Try for a token bucket.
+func TryBucket() error { return Spec{Bucket: true, Impairment: Impairment{Rate: 1e6}}.try() }
+
+func (s Spec) try() (err error) {
 	ns, err := kernel.NewNetNS()
 	if err != nil {
 		return fmt.Errorf("%w: %w", targets.ErrUnsupported, err)
 	}
 	defer func() { err = errors.Join(err, ns.Close()) }()
-	s := Spec{Name: "dapple-try", Interface: "lo", Out: true, In: true, Clients: true, Ports: []Range{{Lo: 1, Hi: 2}},
-		Impairment: Impairment{Delay: time.Millisecond, Jitter: time.Millisecond, Distribution: "normal", Loss: 1, Corrupt: 1, Duplicate: 1, Reorder: 1, Rate: 1e6}}
+	s.Name, s.Interface, s.Out, s.In, s.Clients = "dapple-try", "lo", true, true, true
 	path := fmt.Sprintf("/proc/self/fd/%d", ns.Fd())
 	h, err := Raise(path, s, time.Second)
 	if err != nil {
@@ -189,11 +200,15 @@ func (s Spec) raise(steer *steering, lease time.Duration) error {
 	if err != nil {
 		return err
 	}
+	options, err := s.options(devices)
+	if err != nil {
+		return err
+	}
 	for _, w := range s.ways() {
 		if links[w], err = addLink(s.link(w), alias); err != nil {
 			return err
 		}
-		if err := addNetem(links[w], s.Impairment); err != nil {
+		if err := addQueue(links[w], s.kind(), options); err != nil {
 			return fmt.Errorf("%s: %w", s.link(w), err)
 		}
 	}

@@ -5,7 +5,9 @@
 // set up there stays as it is. On a device, beside its queue, a filter looks at
 // each packet on its way out or in. What is exchanged with a chosen address is led
 // through an intermediate device (ifb) whose queue is netem, and goes on from
-// there as if nothing had happened; all else passes the filter untouched.
+// there as if nothing had happened; all else passes the filter untouched. Where there
+// is no netem, a token bucket (tc-tbf(8)) can be the queue: it makes packets slow, and
+// nothing else.
 //
 // The filter is a program that the kernel runs (BPF), and it has a deadline: once
 // that is over, it chooses no packet any more, whoever hangs or is dead. A Hold
@@ -136,6 +138,7 @@ type Spec struct {
 	// TCP with port 22 is meant only if it is named.
 	Ports      []Range
 	Impairment Impairment
+	Bucket     bool // a token bucket does it, not netem
 }
 
 // Bounds of the program and its map; the program grows with the ranges of ports.
@@ -157,6 +160,9 @@ func (s Spec) check() error {
 		if r.Lo > r.Hi {
 			return fmt.Errorf("ports %d to %d are none", r.Lo, r.Hi)
 		}
+	}
+	if i := s.Impairment; s.Bucket && (i.Rate < 8 || i != Impairment{Rate: i.Rate, Limit: i.Limit, Distribution: i.Distribution}) {
+		return errors.New("a token bucket has a rate and a limit, and nothing else")
 	}
 	return s.Impairment.Check()
 }
@@ -201,4 +207,6 @@ type Sight struct {
 	MetOut, MetIn uint64
 	// Passed, Dropped and Waiting are what the queues have counted.
 	Passed, Dropped, Waiting uint64
+	// Burst is how many bytes a token bucket lets pass at once.
+	Burst int
 }

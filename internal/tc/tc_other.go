@@ -26,6 +26,9 @@ func Able(string, Spec) error { return errOther }
 // Try fails.
 func Try() error { return errOther }
 
+// TryBucket fails.
+func TryBucket() error { return errOther }
+
 // Raise fails.
 func Raise(string, Spec, time.Duration) (*Hold, error) { return nil, errOther }
 
