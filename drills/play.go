@@ -135,7 +135,7 @@ func (t *trial) inject(ctx context.Context, no int, s Step) (*heldStep, error) {
 	for i, f := range faults {
 		key := fmt.Sprintf("%s-t%d-s%d-f%d", t.p.Run, t.n, no+1, i+1)
 		h.faults[key] = f
-		t.planned(key, f)
+		t.planned(key, f, bool(s.Prepares))
 	}
 	if phase := t.p.phaseOf(s); phase != scenarios.Random {
 		if err := t.renewed.await(ctx, phase); err != nil {
@@ -159,19 +159,27 @@ func (t *trial) inject(ctx context.Context, no int, s Step) (*heldStep, error) {
 	return h, errors.Join(errs...)
 }
 
-func (t *trial) planned(key string, f injectors.Fault) {
+func (t *trial) planned(key string, f injectors.Fault, prepares bool) {
 	t.mu.Lock()
 	t.nodeDead[key] = f.NodeDead
 	t.mu.Unlock()
-	t.rec.Now(t.faultEvent(timeline.FaultPlanned, key, f))
+	e := t.faultEvent(timeline.FaultPlanned, key, f)
+	if prepares {
+		e.Data = faultData(map[string]any{"fault": key, "prepares": true})
+	}
+	t.rec.Now(e)
 }
 
 func (t *trial) faultEvent(k timeline.Kind, key string, f injectors.Fault) timeline.Event {
-	data, err := json.Marshal(map[string]string{"fault": key})
+	return timeline.Event{Kind: k, Node: f.Node, By: f.Kind, Value: f.Does, Data: faultData(map[string]any{"fault": key})}
+}
+
+func faultData(d map[string]any) json.RawMessage {
+	data, err := json.Marshal(d)
 	if err != nil {
-		panic("dapple: internal error: " + err.Error()) // a map of strings always marshals
+		panic("dapple: internal error: " + err.Error()) // texts and truths always marshal
 	}
-	return timeline.Event{Kind: k, Node: f.Node, By: f.Kind, Value: f.Does, Data: data}
+	return data
 }
 
 func (t *trial) injectOne(ctx context.Context, key string, f injectors.Fault) error {

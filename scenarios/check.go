@@ -133,6 +133,9 @@ func (c *checker) step(i int) {
 	if len(c.sc.Steps) > 1 && s.Inject != "" && !c.src.has(path+".for") {
 		c.report(c.src.value(path), slipf(ruleForMissing, "add for: 60s", "%s: with several steps each must say for how long, since that decides whether they overlap", path))
 	}
+	if bool(s.Prepares) && !slices.ContainsFunc(c.sc.Steps, func(o Step) bool { return !bool(o.Prepares) && o.At > s.At }) {
+		c.report(c.src.value(path+".prepares"), slipf(rulePrepares, "give the step for which it prepares a later at, or leave prepares out", "%s.prepares: no step comes after it for which it could prepare", path))
+	}
 	if c.src.has(path + ".phase") {
 		if what := c.v.phase(c.sc.Requires.Kind, s.Phase); what != nil {
 			c.report(c.src.value(path+".phase"), what)

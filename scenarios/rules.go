@@ -36,6 +36,7 @@ const (
 	ruleRole          = "role"         // unknown role
 	ruleKind          = "kind"         // unknown kind of system
 	ruleCapability    = "capability"   // unknown capability
+	rulePrepares      = "prepares"     // a step that prepares for none
 	rulePhase         = "phase"        // a phase that the kind cannot lock on
 	ruleFirstAt       = "first-at"     // `at` on the first step
 	ruleForMissing    = "for-missing"  // several steps, and one does not say for how long

@@ -119,6 +119,10 @@ type Step struct {
 	// Where in the system's heartbeat or lease cycle the fault is to land.
 	// Default random.
 	Phase Phase `yaml:"phase,omitempty"`
+	// Whether the step only makes the state in which the drill's fault is made, such
+	// as a node that is down for maintenance. Detection and all other times count
+	// from the first step that does more. Default no.
+	Prepares YesNo `yaml:"prepares,omitempty"`
 	// Pos is where the step stands in its file.
 	Pos Pos `yaml:"-"`
 }

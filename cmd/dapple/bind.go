@@ -115,7 +115,7 @@ func (b *bound) bind(ctx context.Context, f drillFlags, files drillFiles) error 
 	if err := b.places(); err != nil {
 		return err
 	}
-	b.guard(scenarios.Environment(f.pinned), filepath.Join(b.home, "runs"))
+	b.guard(scenarios.Environment(f.pinned))
 	return nil
 }
 

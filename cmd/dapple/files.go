@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -135,14 +136,36 @@ func runID() string {
 // homeDir is $DAPPLE_HOME, or its default.
 func homeDir() (string, error) { return journal.Home() }
 
+// filesIn are the .yaml files below a folder, of the kinds that are wanted.
+func filesIn(dir string, want func(scenarios.FileKind) bool) (files []string, err error) {
+	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(p) != ".yaml" && filepath.Ext(p) != ".yml" {
+			return err
+		}
+		data, err := os.ReadFile(p)
+		if err == nil && want(scenarios.Sniff(data)) {
+			files = append(files, p)
+		}
+		return err
+	})
+	return files, err
+}
+
 func checkCmd(out stdio) *cobra.Command {
 	return &cobra.Command{
-		Use:   "check FILE…",
-		Short: "Check scenario, system and schedule files: every problem, with its place; touches nothing",
-		Args:  cobra.MinimumNArgs(1),
+		Use:   "check FILE|FOLDER…",
+		Short: "Check scenario, system, schedule and roster files: every problem, with its place; touches nothing",
+		Long: `Check scenario, system, schedule and roster files. Every problem is told, with its
+place and how to mend it; nothing is touched. Of a folder, all files below it that are
+of these kinds are checked, and other .yaml files are named on stderr.`,
+		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			files, err := checkedFiles(out, args)
+			if err != nil {
+				return usage(err)
+			}
 			bad := 0
-			for _, name := range args {
+			for _, name := range files {
 				if err := checkFile(name); err != nil {
 					bad++
 					if err := diag.Write(out.out, err); err != nil {
@@ -158,6 +181,33 @@ func checkCmd(out stdio) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// checkedFiles are the files that are named, and those of dapple's in the folders
+// that are.
+func checkedFiles(out stdio, names []string) (files []string, err error) {
+	for _, name := range names {
+		if info, err := os.Stat(name); err != nil || !info.IsDir() {
+			files = append(files, name) // what is not there may be of the library
+			continue
+		}
+		ours, err := filesIn(name, func(k scenarios.FileKind) bool { return k != scenarios.Unclear })
+		if err != nil {
+			return nil, err
+		}
+		others, err := filesIn(name, func(k scenarios.FileKind) bool { return k == scenarios.Unclear })
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range others {
+			fmt.Fprintf(out.err, "%s: left out, neither a scenario nor a system, schedule or roster\n", f)
+		}
+		if len(ours) == 0 {
+			return nil, diag.Hint(fmt.Errorf("the folder %s holds no file to check", name), "scenarios, systems, schedules and rosters are .yaml files")
+		}
+		files = append(files, ours...)
+	}
+	return files, nil
 }
 
 func checkFile(name string) error {

@@ -123,18 +123,8 @@ func scheduleFiles(names []string) (files []string, err error) {
 	return files, nil
 }
 
-func schedulesIn(dir string) (files []string, err error) {
-	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(p) != ".yaml" && filepath.Ext(p) != ".yml" {
-			return err
-		}
-		data, err := os.ReadFile(p)
-		if err == nil && scenarios.Sniff(data) == scenarios.IsSchedule {
-			files = append(files, p)
-		}
-		return err
-	})
-	return files, err
+func schedulesIn(dir string) ([]string, error) {
+	return filesIn(dir, func(k scenarios.FileKind) bool { return k == scenarios.IsSchedule })
 }
 
 // named reads the scenario and the system file that a schedule names, so that what

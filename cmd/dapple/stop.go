@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/dapple-drills/dapple/drills"
 	"github.com/dapple-drills/dapple/drills/guardrails"
 	"github.com/dapple-drills/dapple/drills/history"
 	"github.com/dapple-drills/dapple/drills/journal"
@@ -118,17 +117,11 @@ say (on_call).`,
 
 // guard gives the plan its guards, and keeps other drills off what the system
 // depends on.
-func (b *bound) guard(pinned scenarios.Environment, runs string) {
+func (b *bound) guard(pinned scenarios.Environment) {
 	p := b.plan
 	p.Guards = guardrails.Of(guardrails.Case{
 		Scenario: p.Scenario, System: p.Target, Pinned: pinned, Home: b.home, Now: time.Now,
-		Past: func() (past []drills.Record, err error) {
-			entries, _, err := history.List(runs) // one that cannot be read proves nothing
-			for _, e := range entries {
-				past = append(past, e.Record)
-			}
-			return past, err
-		},
+		Past: b.past,
 	})
 	ready := p.Ready
 	p.Ready = func(ctx context.Context) (func() error, error) {
@@ -153,4 +146,19 @@ func (b *bound) guard(pinned scenarios.Environment, runs string) {
 		}
 		return free, nil
 	}
+}
+
+// past asks the history for earlier drills. A record that is in no chain, or was
+// changed since, proves nothing, and of a chain that cannot be read nothing is known.
+func (b *bound) past(ctx context.Context, q history.Query) (runs []history.Run, err error) {
+	x, why, err := history.OpenAnyway(ctx, b.home, os.Getenv(databaseEnv))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, x.Close()) }()
+	runs, changed, err := x.Proven(ctx, q)
+	if err == nil && len(runs) == 0 {
+		err = errors.Join(why, errors.Join(changed...)) // why there may be none
+	}
+	return runs, err
 }

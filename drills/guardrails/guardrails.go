@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/dapple-drills/dapple/drills"
+	"github.com/dapple-drills/dapple/drills/history"
 	"github.com/dapple-drills/dapple/scenarios"
 )
 
@@ -27,9 +28,9 @@ type Case struct {
 	// Pinned is the environment that the operator named; "" if none.
 	Pinned scenarios.Environment
 	Home   string // where dapple keeps its state
-	// Past are the records of earlier drills, for the ladder. It is called only for
-	// production.
-	Past func() ([]drills.Record, error)
+	// Past are the earlier drills that are asked for and whose records are as they
+	// were, for the ladder. It is called only for production.
+	Past func(context.Context, history.Query) ([]history.Run, error)
 	Now  func() time.Time
 }
 
@@ -72,7 +73,7 @@ func Of(c Case) []drills.Guard {
 	if c.System.Environment == scenarios.Production {
 		guards = append(guards,
 			drills.Guard{Name: "on call", Check: func(context.Context) error { return c.acknowledged() }},
-			drills.Guard{Name: "ladder", Check: func(context.Context) error { return c.ladder() }})
+			drills.Guard{Name: "ladder", Check: c.ladder})
 	}
 	return guards
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dapple-drills/dapple/drills"
+	"github.com/dapple-drills/dapple/drills/history"
 	"github.com/dapple-drills/dapple/drills/verdict"
 	"github.com/dapple-drills/dapple/scenarios"
 )
@@ -24,7 +25,7 @@ func aCase(t *testing.T) Case {
 		Scenario: &scenarios.Scenario{Name: "leader kill"},
 		System:   &scenarios.System{Name: "orders-db", Kind: "etcd", Environment: scenarios.Staging},
 		Home:     t.TempDir(), Now: func() time.Time { return now },
-		Past: func() ([]drills.Record, error) { return nil, nil },
+		Past: func(context.Context, history.Query) ([]history.Run, error) { return nil, nil },
 	}
 }
 
@@ -115,8 +116,8 @@ func TestAStopFileRefusesAndSaysWhoSaidSo(t *testing.T) {
 func TestInProductionSomebodyOnCallMustHaveAcknowledgedNotLongAgo(t *testing.T) {
 	c := aCase(t)
 	c.System.Environment, c.Pinned = scenarios.Production, scenarios.Production
-	c.Past = func() ([]drills.Record, error) {
-		return []drills.Record{passed(scenarios.Staging, "staging-db", 1, false)}, nil
+	c.Past = func(context.Context, history.Query) ([]history.Run, error) {
+		return []history.Run{passed(scenarios.Staging, "staging-db", 1, false)}, nil
 	}
 	want(t, c, "on call", "nobody has acknowledged")
 	for ago, words := range map[time.Duration]string{time.Minute: "", 29 * time.Minute: "", 31 * time.Minute: "anna acknowledged 31m0s ago", -time.Hour: "anna acknowledged"} {
@@ -138,15 +139,11 @@ func TestInProductionSomebodyOnCallMustHaveAcknowledgedNotLongAgo(t *testing.T) 
 	}
 }
 
-func passed(env scenarios.Environment, system string, nodes int, critical bool) drills.Record {
-	r := drills.Record{Verdict: verdict.Pass, Finished: now.Add(-24 * time.Hour)}
-	r.Drill.Name, r.System.Kind, r.System.Name, r.System.Environment, r.System.Critical = "leader kill", "etcd", system, string(env), critical
-	var t verdict.Trial
-	for i := range nodes {
-		t.Faults = append(t.Faults, verdict.Fault{Node: fmt.Sprint(i)})
+func passed(env scenarios.Environment, system string, nodes int, critical bool) history.Run {
+	return history.Run{
+		Verdict: verdict.Pass, Finished: now.Add(-24 * time.Hour), Scenario: "leader kill", Kind: "etcd", System: system, Environment: string(env),
+		Digest: history.Digest{Critical: critical, Touched: nodes},
 	}
-	r.Trials = []verdict.Trial{t}
-	return r
 }
 
 func TestTheLadderNamesTheRungsThatAreMissing(t *testing.T) {
@@ -159,15 +156,15 @@ func TestTheLadderNamesTheRungsThatAreMissing(t *testing.T) {
 	old, failed, other := staging, staging, staging
 	old.Finished = now.Add(-31 * 24 * time.Hour)
 	failed.Verdict = verdict.Inconclusive
-	other.Drill.Name = "another"
+	other.Scenario = "another"
 	for name, p := range map[string]struct {
-		past    []drills.Record
+		past    []history.Run
 		missing string
 	}{
-		"all":          {[]drills.Record{staging, single, lesser}, ""},
-		"no staging":   {[]drills.Record{old, failed, other, single, lesser}, "has not passed in staging within 30d"},
-		"not one node": {[]drills.Record{staging, lesser}, "no drill of one node has passed on orders-db"},
-		"not lesser":   {[]drills.Record{staging, single}, "orders-db is critical"},
+		"all":          {[]history.Run{staging, single, lesser}, ""},
+		"no staging":   {[]history.Run{old, failed, other, single, lesser}, "has not passed in staging within 30d"},
+		"not one node": {[]history.Run{staging, lesser}, "no drill of one node has passed on orders-db"},
+		"not lesser":   {[]history.Run{staging, single}, "orders-db is critical"},
 	} {
 		got := strings.Join(c.missing(p.past), "; ")
 		if got != p.missing && (p.missing == "" || !strings.Contains(got, p.missing) || strings.Contains(got, ";")) {

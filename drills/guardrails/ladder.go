@@ -1,17 +1,18 @@
 package guardrails
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
-	"github.com/dapple-drills/dapple/drills"
+	"github.com/dapple-drills/dapple/drills/history"
 	"github.com/dapple-drills/dapple/drills/verdict"
 	"github.com/dapple-drills/dapple/scenarios"
 )
 
 // ladder says which rungs are missing below a drill in production.
-func (c Case) ladder() error {
-	past, err := c.Past()
+func (c Case) ladder(ctx context.Context) error {
+	past, err := c.Past(ctx, history.Query{Verdict: verdict.Pass})
 	if err != nil {
 		return fmt.Errorf("read the records of earlier drills: %w", err)
 	}
@@ -24,21 +25,21 @@ func (c Case) ladder() error {
 // missing lists the rungs: the scenario passed in staging within the time; one node
 // was drilled in production before many are; a system that is not critical before
 // one that is.
-func (c Case) missing(past []drills.Record) []string {
+func (c Case) missing(past []history.Run) []string {
 	within := c.System.Guardrails.Ladder.D()
 	if within == 0 {
 		within = defaultLadder
 	}
 	var staging, single, uncritical bool
 	for _, r := range past {
-		if r.Verdict != verdict.Pass || c.Now().Sub(r.Finished) > within || r.System.Kind != c.System.Kind {
+		if r.Verdict != verdict.Pass || c.Now().Sub(r.Finished) > within || r.Kind != c.System.Kind {
 			continue
 		}
-		same := r.Drill.Name == c.Scenario.Name
-		production := r.System.Environment == string(scenarios.Production)
-		staging = staging || same && r.System.Environment == string(scenarios.Staging)
-		single = single || production && r.System.Name == c.System.Name && nodesOf(r) == 1
-		uncritical = uncritical || production && same && !r.System.Critical
+		same := r.Scenario == c.Scenario.Name
+		production := r.Environment == string(scenarios.Production)
+		staging = staging || same && r.Environment == string(scenarios.Staging)
+		single = single || production && r.System == c.System.Name && r.Digest.Touched == 1
+		uncritical = uncritical || production && same && !r.Digest.Critical
 	}
 	var rungs []string
 	if !staging {
@@ -52,16 +53,4 @@ func (c Case) missing(past []drills.Record) []string {
 		rungs = append(rungs, fmt.Sprintf("%s is critical, and it has not passed in production on one that is not critical within %s", c.System.Name, scenarios.Duration(within)))
 	}
 	return rungs
-}
-
-// nodesOf is how many nodes the trial with the most faults touched.
-func nodesOf(r drills.Record) (most int) {
-	for _, t := range r.Trials {
-		nodes := map[string]bool{}
-		for _, f := range t.Faults {
-			nodes[f.Node] = true
-		}
-		most = max(most, len(nodes))
-	}
-	return most
 }

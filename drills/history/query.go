@@ -86,6 +86,20 @@ func (x *Index) Runs(ctx context.Context, q Query) (out []Run, err error) {
 	return out, rows.Err()
 }
 
+// Proven returns those of Runs whose record is what it was when it was kept, as far
+// as this machine has it. Of records that were changed, or are gone, why says so.
+func (x *Index) Proven(ctx context.Context, q Query) (out []Run, why []error, err error) {
+	runs, err := x.Runs(ctx, q)
+	for _, r := range runs {
+		if bad := Unchanged(r.Dir, r.SHA256); bad != nil {
+			why = append(why, fmt.Errorf("run %s does not count: %w", r.Run, bad))
+		} else if r.Link.N > 0 {
+			out = append(out, r)
+		}
+	}
+	return out, why, err
+}
+
 // Readings returns what the trials of the runs measured, by run, in the order of
 // metrics and trials.
 func (x *Index) Readings(ctx context.Context, q Query) (out map[string][]Reading, err error) {

@@ -63,6 +63,8 @@ type Digest struct {
 	Setup      string            `json:"setup"`              // a hash of settings and versions
 	ScenarioID string            `json:"scenario_sha256"`
 	People     []drills.Person   `json:"people,omitempty"`
+	Critical   bool              `json:"critical,omitempty"`
+	Touched    int               `json:"touched,omitempty"` // nodes, in the trial with the most faults
 }
 
 // A Finding is the worst outcome of an objective in the trials of a run.
@@ -106,6 +108,7 @@ func digest(rec *drills.Record) Digest {
 		Reason: rec.Reason, Claim: rec.Claim, ExitCode: rec.ExitCode, Left: rec.Left(), N: rec.Series.N,
 		Design: rec.System.Design, Objectives: rec.Objectives, Findings: findings(rec), Steps: steps(rec),
 		Failover: rec.Scenario.ExpectFailover, Setup: setup(rec), ScenarioID: rec.Drill.ScenarioSHA256, People: rec.People,
+		Critical: rec.System.Critical, Touched: touched(rec),
 	}
 	for _, t := range rec.Trials {
 		if !counts(t) {
@@ -120,6 +123,17 @@ func digest(rec *drills.Record) Digest {
 		}
 	}
 	return d
+}
+
+func touched(rec *drills.Record) (most int) {
+	for _, t := range rec.Trials {
+		nodes := map[string]bool{}
+		for _, f := range t.Faults {
+			nodes[f.Node] = true
+		}
+		most = max(most, len(nodes))
+	}
+	return most
 }
 
 // counts says whether a trial may prove anything that is good.

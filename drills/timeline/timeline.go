@@ -43,7 +43,8 @@ const (
 	// Note: something that a reader should know; it decides nothing.
 	Note Kind = "note"
 	// FaultPlanned: Value says what will be done to Node. By is the kind of the
-	// fault in this and the following; Data holds {"fault": key}.
+	// fault in this and the following; Data holds {"fault": key}, and "prepares":
+	// true for a fault from which no time counts.
 	FaultPlanned Kind = "fault.planned"
 	// FaultInjected: the call that makes the fault; At = [before, after].
 	FaultInjected Kind = "fault.injected"

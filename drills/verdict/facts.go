@@ -26,6 +26,7 @@ type facts struct {
 	inject instant // the first call that made a fault
 	effect instant // the first proven effect
 	from   instant // effect, or inject where none was proven: what is judged begins here
+	main   instant // as from, of the faults that do more than prepare: times count from here
 
 	end      time.Duration // the clients were watched until then
 	sent     time.Duration // the last moment at which a client tried
@@ -53,6 +54,7 @@ func none(why string, args ...any) instant { return instant{why: fmt.Sprintf(why
 // A fault is what became of one planned fault.
 type fault struct {
 	key, kind, node, does                string
+	prepares                             bool // it made the state in which the drill's fault was made
 	injected, effect, noEffect, reverted *timeline.Event
 	events                               []int
 }
@@ -107,17 +109,27 @@ func (f *facts) readFaults() {
 		}
 		x.take(e)
 	}
-	f.inject = earliest(f.faults, func(x *fault) *timeline.Event { return x.injected })
-	f.effect = earliest(f.faults, func(x *fault) *timeline.Event { return x.effect })
-	f.from = f.effect
-	if !f.from.ok {
-		f.from = f.inject
+	f.inject, f.effect, f.from = begins(f.faults)
+	_, _, f.main = begins(slices.DeleteFunc(slices.Clone(f.faults), func(x *fault) bool { return x.prepares }))
+	if !f.main.ok {
+		f.main = f.from
 	}
 	for _, e := range f.events {
 		if e.Kind == timeline.FaultReverted || e.Kind == timeline.Restarted && e.Value == byDapple {
 			f.reverts = append(f.reverts, e)
 		}
 	}
+}
+
+// begins are the first call of several faults, their first effect, and the one of
+// these from which on something is judged.
+func begins(faults []*fault) (inject, effect, from instant) {
+	inject = earliest(faults, func(x *fault) *timeline.Event { return x.injected })
+	effect = earliest(faults, func(x *fault) *timeline.Event { return x.effect })
+	if effect.ok {
+		return inject, effect, effect
+	}
+	return inject, effect, inject
 }
 
 // Who restarted a node (Value of a Restarted event).
@@ -131,6 +143,9 @@ func (x *fault) take(e timeline.Event) {
 	x.events = append(x.events, e.I)
 	var to **timeline.Event
 	switch e.Kind {
+	case timeline.FaultPlanned:
+		x.prepares = prepares(e)
+		return
 	case timeline.FaultInjected:
 		to = &x.injected
 	case timeline.FaultEffect:
@@ -147,15 +162,22 @@ func (x *fault) take(e timeline.Event) {
 	}
 }
 
-func faultKey(e timeline.Event) string {
-	var d struct {
-		Fault string `json:"fault"`
-	}
-	if len(e.Data) == 0 || json.Unmarshal(e.Data, &d) != nil {
-		return ""
-	}
-	return d.Fault
+// faultData is what the events of a fault hold.
+type faultData struct {
+	Fault    string `json:"fault"`
+	Prepares bool   `json:"prepares"`
 }
+
+func dataOf(e timeline.Event) (d faultData) {
+	if len(e.Data) == 0 || json.Unmarshal(e.Data, &d) != nil {
+		return faultData{}
+	}
+	return d
+}
+
+func faultKey(e timeline.Event) string { return dataOf(e).Fault }
+
+func prepares(e timeline.Event) bool { return dataOf(e).Prepares }
 
 // earliest bounds the first of several moments: it is not before the smallest
 // lower bound, and not after the smallest upper bound.

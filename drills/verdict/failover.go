@@ -136,6 +136,7 @@ func (j *judge) findDetected(changes timeline.Timeline) instant {
 			signs = append(signs, e)
 		}
 	}
+	signs = slices.DeleteFunc(signs, func(e timeline.Event) bool { return e.At.Hi < j.main.at.Lo && j.main.at != j.from.at })
 	if len(signs) == 0 {
 		return none("the system gave no sign that it knew")
 	}
@@ -303,7 +304,7 @@ func (j *judge) findFirstAck(acks []ack) instant {
 
 // ackAfter bounds the first success of a run that was sent after the effect.
 func (j *judge) ackAfter(r run) instant {
-	t := j.from.at
+	t := j.main.at
 	switch {
 	case !success(r.value()) || r.latest.At.Lo < t.Hi:
 		return instant{}

@@ -71,14 +71,14 @@ func (j *judge) measureLoad() {
 	base := j.baseline(bs)
 	j.workload(bs, base)
 	m := j.m
-	d := j.firstAck.at.Sub(j.from.at)
+	d := j.firstAck.at.Sub(j.main.at)
 	switch {
 	case !j.from.ok:
 		m.Reasons["first_ack"] = "no fault was made"
 	case !j.firstAck.ok:
 		m.Reasons["first_ack"] = j.firstAck.why
 	default:
-		m.FirstAck = &Metric{LoMS: timeline.MS(max(0, d.Lo)), HiMS: timeline.MS(max(0, d.Hi)), Events: indexes(j.firstAck.events, j.from.events)}
+		m.FirstAck = &Metric{LoMS: timeline.MS(max(0, d.Lo)), HiMS: timeline.MS(max(0, d.Hi)), Events: indexes(j.firstAck.events, j.main.events)}
 	}
 	var why string
 	switch {

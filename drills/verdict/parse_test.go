@@ -285,7 +285,7 @@ func (s *script) person(lo, hi time.Duration, w []string) error {
 	return nil
 }
 
-// fault reads KEY KIND NODE [effect SPAN] [revert SPAN] [none "why"].
+// fault reads KEY KIND NODE [prepares] [effect SPAN] [revert SPAN] [none "why"].
 func (s *script) fault(lo, hi time.Duration, w []string) error {
 	if len(w) < 3 {
 		return fmt.Errorf("fault KEY KIND NODE")
@@ -295,6 +295,10 @@ func (s *script) fault(lo, hi time.Duration, w []string) error {
 		x := e
 		x.Kind, x.Evidence = k, evidence
 		s.add(lo, hi, x)
+	}
+	if key := w[0]; len(w) > 3 && w[3] == "prepares" {
+		e.Data = data(map[string]any{"fault": key, "prepares": true})
+		w = w[1:]
 	}
 	emit(timeline.FaultPlanned, lo, lo, "")
 	emit(timeline.FaultInjected, lo, hi, "")

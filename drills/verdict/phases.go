@@ -11,7 +11,7 @@ import (
 
 // measurePhases measures the parts of the failover.
 func (j *judge) measurePhases() {
-	j.part("detection", j.from, j.detected)
+	j.part("detection", j.main, j.detected)
 	j.part("election", j.detected, j.elected)
 	j.part("promotion", j.elected, j.promoted)
 	j.part("routing", j.promoted, j.firstAck)
@@ -41,14 +41,20 @@ func (j *judge) part(name string, from, to instant) {
 }
 
 // judgeOrder checks t_effect ≤ t_detect ≤ t_elect ≤ t_promote ≤ t_first_ack within
-// the widths. A violation means that something was misunderstood.
+// the widths. A violation means that something was misunderstood. Where the role
+// stayed, the old primary may serve before anybody notices, and all along: then the
+// first write is not part of the order.
 func (j *judge) judgeOrder() {
 	type named struct {
 		name string
 		i    instant
 	}
-	last := named{"effect", j.from}
-	for _, x := range []named{{"detection", j.detected}, {"election", j.elected}, {"promotion", j.promoted}, {"first write", j.firstAck}} {
+	order := []named{{"detection", j.detected}, {"election", j.elected}, {"promotion", j.promoted}}
+	if j.failedOver() {
+		order = append(order, named{"first write", j.firstAck})
+	}
+	last := named{"effect", j.main}
+	for _, x := range order {
 		if !x.i.ok {
 			continue
 		}

@@ -78,6 +78,8 @@ type Fault struct {
 	Revert *[2]float64 `json:"revert"`
 	Proof  string      `json:"proof"`
 	Events []int       `json:"events"`
+	// Prepares: no time counts from it.
+	Prepares bool `json:"prepares,omitempty"`
 }
 
 // Restart is a node, or its killed process, coming back while the fault's time

@@ -186,7 +186,7 @@ func of(events ...timeline.Event) []int {
 func (j *judge) reportFaults() []Fault {
 	out := []Fault{}
 	for _, f := range j.faults {
-		r := Fault{Kind: f.kind, Node: f.node, Does: f.does, Events: indexes(f.events)}
+		r := Fault{Kind: f.kind, Node: f.node, Does: f.does, Events: indexes(f.events), Prepares: f.prepares}
 		for _, p := range []struct {
 			e  *timeline.Event
 			to **[2]float64

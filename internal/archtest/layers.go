@@ -56,7 +56,7 @@ func Layers() []Layer {
 		{"drills/selftest", []string{"drills", "drills/timeline", "drills/verdict", "injectors", "injectors/agent", "probes", "probes/all", "probes/health", "probes/ledger", "probes/members", "probes/stall", "scenarios", "targets", "internal/..."}, "it puts the whole pipeline together as cmd does, on a system of its own"},
 		{"drills/*", []string{"targets", "injectors", "injectors/agent", "probes", "scenarios", "drills/...", "internal/..."}, below},
 
-		{"drills/guardrails", []string{"drills", "drills/verdict", "scenarios", "internal/durable"}, "it asks what owners declared, and knows no drill but by its files"},
+		{"drills/guardrails", []string{"drills", "drills/history", "drills/verdict", "scenarios", "internal/durable"}, "it asks what owners declared, and knows earlier drills by their history"},
 		{"drills/training", []string{"drills/timeline", "drills/verdict", "probes", "internal/durable"}, "it hears people, and does not know what is injected"},
 		{"drills/notices", nil, "it brings what it is told, and knows no drill"},
 		{"drills/schedule", []string{"scenarios"}, "it knows when, and no drill: whoever does one is handed in"},

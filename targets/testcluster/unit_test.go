@@ -175,6 +175,7 @@ func TestEachBadVariantIsBadInItsOneWay(t *testing.T) {
 		"patroni-smalldisk":     "small disk",
 		"patroni-rogue":         "outside Patroni",
 		"patroni-shorttimeouts": "cancelled on the server",
+		"patroni-ttl20":         "ttl 20 s",
 		"patroni-ttl5":          "ttl 5 s",
 		"patroni-ttl600":        "ttl 600 s",
 	} {

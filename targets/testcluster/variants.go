@@ -65,6 +65,7 @@ func patroniKinds() []kind {
 		{"patroni-rogue", "asynchronous replication; PostgreSQL is started with its node by something outside Patroni", patroni{outside: true}},
 		{"patroni-shorttimeouts", "as patroni, with writes cancelled on the server after 1 s", patroni{sync: true, cancel: time.Second}},
 		{"patroni-smalldisk", "as patroni, on a small disk of its own", patroni{sync: true, disk: smallDisk}},
+		{"patroni-ttl20", "as patroni, with the shortest ttl that Patroni takes", patroni{sync: true, declared: PatroniSettings{TTL: 20 * time.Second, LoopWait: 6 * time.Second, RetryTimeout: 7 * time.Second}}},
 		{"patroni-ttl5", "as patroni, with a declared ttl of 5 s, which Patroni raises", patroni{sync: true, declared: ttl(5 * time.Second)}},
 		{"patroni-ttl600", "as patroni, with a ttl of 10 minutes", patroni{sync: true, declared: ttl(10 * time.Minute)}},
 	} {
