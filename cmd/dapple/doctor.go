@@ -106,7 +106,7 @@ func examinations() []examination {
 		{what: "sessions from inside a node", try: examineCaps(kernel.CapSysAdmin)},
 		{what: "target docker", try: examineDocker},
 		{what: "target host: units", try: examineHost},
-		{what: "target netns: as this user", try: examineNetns},
+		{what: "target netns: as this user", within: time.Minute, try: examineNetns},
 		{what: "target ssh", try: examineSSH},
 		{what: "agent: in a helper container", try: examineHelper},
 	}

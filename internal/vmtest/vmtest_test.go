@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,6 +18,7 @@ func TestTheTestsOfAPackageRunOnDebiansKernel(t *testing.T) {
 		Tests:   []string{"TestGuest"},
 		Files:   map[string]string{"/etc/here": "vmtest_test.go", "/bin/dapple": program(t)},
 		Env:     []string{"SAID=hello"},
+		Timeout: 10 * time.Minute, // the doctor's looks, on a busy machine
 	})
 }
 
