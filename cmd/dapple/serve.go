@@ -15,7 +15,7 @@ import (
 	"github.com/dapple-drills/dapple/drills/guardrails"
 	"github.com/dapple-drills/dapple/internal/diag"
 	"github.com/dapple-drills/dapple/internal/durable"
-	"github.com/dapple-drills/dapple/web"
+	"github.com/dapple-drills/dapple/reports/web"
 )
 
 // serveFlags are what the pages take.

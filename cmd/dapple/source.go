@@ -12,7 +12,7 @@ import (
 	"github.com/dapple-drills/dapple/drills/history"
 	"github.com/dapple-drills/dapple/drills/schedule"
 	"github.com/dapple-drills/dapple/drills/trend"
-	"github.com/dapple-drills/dapple/web"
+	"github.com/dapple-drills/dapple/reports/web"
 )
 
 // source answers the pages from this home, as the commands answer a terminal.

@@ -64,7 +64,7 @@ func Layers() []Layer {
 		{"drills/drilltest", []string{"drills", "drills/journal", "drills/timeline", "drills/verdict", "injectors/agent", "reports", "scenarios"}, "it runs the program, and reads what it left"},
 
 		{"reports/...", []string{"drills/...", "targets", "injectors", "probes", "scenarios", "reports/...", "internal/..."}, "made from a record alone"},
-		{"web", []string{"drills", "drills/checklist", "drills/guardrails", "drills/history", "drills/journal", "drills/schedule", "drills/timeline", "drills/trend", "drills/verdict", "probes", "reports", "reports/live", "scenarios", "internal/..."}, "it shows what is in a home, and begins nothing"},
+		{"reports/web", []string{"drills", "drills/checklist", "drills/guardrails", "drills/history", "drills/journal", "drills/schedule", "drills/timeline", "drills/training", "drills/trend", "drills/verdict", "probes", "reports", "reports/live", "scenarios", "internal/..."}, "it shows what is in a home, and begins nothing"},
 		{"internal/cgroups", []string{"targets", "internal/kernel", "internal/mounts", "internal/procs"}, "it finds the control groups of nodes"},
 		{"internal/inside", []string{"targets", "internal/cgroups", "internal/kernel"}, "it works in the control groups of nodes"},
 		{"internal/volumes", []string{"targets", "internal/kernel", "internal/mounts", "internal/procs"}, "it finds the disks of nodes"},

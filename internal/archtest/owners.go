@@ -56,7 +56,7 @@ func Owners() []Owner {
 		{"charm.land", []string{"reports/live"}},
 		{"golang.org/x/arch", []string{"internal/vdso"}},
 		{"golang.org/x/sys", []string{"internal/...", "targets/...", "injectors/...", "reports/live"}},
-		{"golang.org/x/time", []string{"web"}},
+		{"golang.org/x/time", []string{"reports/web"}},
 		{"golang.org/x/sync", []string{"..."}},
 	}
 }

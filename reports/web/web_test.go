@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"context"
+	"html/template"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 	"github.com/dapple-drills/dapple/drills/history"
 	"github.com/dapple-drills/dapple/drills/journal"
 	"github.com/dapple-drills/dapple/drills/schedule"
+	"github.com/dapple-drills/dapple/drills/training"
 	"github.com/dapple-drills/dapple/drills/trend"
 	"github.com/dapple-drills/dapple/drills/verdict"
 	"github.com/dapple-drills/dapple/scenarios"
@@ -236,6 +238,33 @@ func TestARunIsNeverLeft(t *testing.T) {
 	status, head, body := st.get(t, "/runs/01a/record.json", nil)
 	if status != http.StatusOK || !strings.Contains(body, drills.Schema) || !strings.HasPrefix(head.Get("Content-Disposition"), "attachment") {
 		t.Errorf("the record: %d %v", status, head)
+	}
+}
+
+func TestNobodySeesTheFaultOfATrainingBeforeItIsOver(t *testing.T) {
+	st := open(t, nil)
+	dir, rec := st.keepRun(t, "01t", false)
+	named := func(body string) bool {
+		return strings.Contains(body, rec.Drill.Name) || strings.Contains(body, template.HTMLEscapeString(rec.Drill.Name))
+	}
+	access := filepath.Join(dir, training.AccessFile)
+	if err := os.WriteFile(access, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/runs/01t", "/runs/01t/events", "/runs/01t/timeline.jsonl", "/runs/01t/record.json"} {
+		status, _, body := st.get(t, path, nil)
+		if status == http.StatusOK || named(body) {
+			t.Errorf("%s is answered during a training: %d", path, status)
+		}
+	}
+	if _, _, body := st.get(t, "/", nil); named(body) {
+		t.Error("the first page names the drill of a training")
+	}
+	if err := os.Remove(access); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, body := st.get(t, "/runs/01t", nil); status != http.StatusOK || !named(body) {
+		t.Errorf("the run is not shown after its training: %d", status)
 	}
 }
 

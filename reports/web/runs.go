@@ -12,12 +12,16 @@ import (
 	"strings"
 
 	"github.com/dapple-drills/dapple/drills"
+	"github.com/dapple-drills/dapple/drills/training"
 	"github.com/dapple-drills/dapple/internal/durable"
 	"github.com/dapple-drills/dapple/reports"
 )
 
 // errNoRun is that of a run which is not there.
 var errNoRun = errors.New("there is no such run")
+
+// errTraining is that of a run whose fault is hidden from a trainee.
+var errTraining = errors.New("a training is on")
 
 // openRun opens the directory of a run, which is named by its id, or as the
 // directory is. Nothing outside of it can be reached through it, whatever its name
@@ -50,8 +54,13 @@ func (s *Server) openRun(name string) (dir *os.Root, base string, err error) {
 	if base == "" {
 		return nil, "", errNoRun
 	}
-	dir, err = runs.OpenRoot(base)
-	return dir, base, err
+	if dir, err = runs.OpenRoot(base); err != nil {
+		return nil, "", err
+	}
+	if _, err := dir.Stat(training.AccessFile); err == nil { // it lies there as long as the training goes on
+		return nil, "", errors.Join(errTraining, dir.Close())
+	}
+	return dir, base, nil
 }
 
 // readRecord reads the record of a run that may still be going on.
@@ -151,6 +160,10 @@ func (s *Server) file(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) noRun(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, errTraining) {
+		s.fail(w, r, http.StatusForbidden, "A training is on. What was done to the system is told to nobody until it is over; the first page can stop it.")
+		return
+	}
 	if errors.Is(err, errNoRun) {
 		s.fail(w, r, http.StatusNotFound, "There is no such run in this home.")
 		return
