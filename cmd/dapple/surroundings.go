@@ -9,7 +9,6 @@ import (
 	"github.com/dapple-drills/dapple/targets"
 	"github.com/dapple-drills/dapple/targets/docker"
 	"github.com/dapple-drills/dapple/targets/docker/selfrun"
-	"github.com/dapple-drills/dapple/targets/testcluster"
 )
 
 // finders find what of dapple's own an engine of containers has, if the nodes are on
@@ -23,23 +22,22 @@ func finders(nodes []targets.Node) []agent.Finder {
 	return nil
 }
 
-// ourContainers are helpers and clusters of dapple's. Those of other drills and of
-// clusters that stay are there before and after.
+// ourContainers are dapple's helpers. Those of drills that went on before are there
+// before and after. Clusters are none of it: a drill makes none while it looks, and
+// one that somebody brings up meanwhile is not its leftover.
 func ourContainers(ctx context.Context) (_ map[string]agent.Left, err error) {
 	e, err := docker.Connect(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("containers of dapple's own: %w", err)
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	names, err := e.Labelled(ctx, selfrun.Label)
+	if err != nil {
+		return nil, fmt.Errorf("containers of dapple's own: %w", err)
+	}
 	found := map[string]agent.Left{}
-	for _, label := range []string{selfrun.Label, testcluster.LabelRun} {
-		names, err := e.Labelled(ctx, label)
-		if err != nil {
-			return found, fmt.Errorf("containers of dapple's own: %w", err)
-		}
-		for id, name := range names {
-			found[id] = agent.Left{What: fmt.Sprintf("the container %s (%s) is there", name, label), Command: "docker rm -f " + name}
-		}
+	for id, name := range names {
+		found[id] = agent.Left{What: fmt.Sprintf("the container %s (%s) is there", name, selfrun.Label), Command: "docker rm -f " + name}
 	}
 	return found, nil
 }
