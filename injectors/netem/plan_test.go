@@ -41,7 +41,7 @@ func TestBadParametersAreRefusedWithTheWayOut(t *testing.T) {
 		`{"rate": "10mbit", "delay": "1s", "limit": 100}`:        "leave limit out, or give at least 826",
 		`{"delay": "1s", "limit": -1}`:                           "negative",
 		`{"delay": "1s", "direction": "out"}`:                    "use egress or ingress or both",
-		`{"delay": "1s", "engine": "tc"}`:                        "use auto or kernel or user",
+		`{"delay": "1s", "engine": "tc"}`:                        "use auto or kernel or tbf or user",
 		`{"delay": "1s", "ports": ["8100-8000"]}`:                "write 8000-8100",
 		`{"delay": "1s", "peers": ["a", "a"]}`:                   `"a" is named twice`,
 		`{"delay": "1s", "peers": ["on"]}`:                       "is the node itself",
