@@ -3,7 +3,7 @@
 # vet, test and build share their cache with cgo off; the race detector needs it on.
 export CGO_ENABLED = 0
 
-.PHONY: build test check bench fuzz proof kill-matrix selftest release release-check
+.PHONY: build test check bench fuzz proof kill-matrix selftest docs release release-check
 
 build: ## bin/dapple
 	go build -trimpath -o bin/dapple ./cmd/dapple
@@ -27,6 +27,9 @@ proof: build ## hours: drills every known-bad cluster and its sound twin; PROOF=
 
 selftest: build ## minutes: every number holds a known truth, in 1,000 runs; SELFTEST="--seed 7"
 	bin/dapple selftest --runs 1000 $(SELFTEST)
+
+docs: ## minutes: every command of the documents that is not marked "not run", whole drills too
+	go test ./cmd/dapple -run TestTheCommandsOfTheDocumentsAreRun -count 1 -v -timeout 60m -docs
 
 fuzz: ## every fuzz target for 20 s
 	.ci/fuzz 20s
