@@ -186,7 +186,7 @@ func (r *Report) Proven() bool {
 
 // Complete says whether every run and every control counts.
 func (r *Report) Complete() bool {
-	return len(r.NotCounted) == 0 && !slices.ContainsFunc(r.Controls, func(c Control) bool { return c.NotCounted })
+	return r.Counted == r.Runs && !slices.ContainsFunc(r.Controls, func(c Control) bool { return c.NotCounted })
 }
 
 // Text writes the report for people.
