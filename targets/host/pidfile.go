@@ -70,6 +70,10 @@ func (k pidfile) state(ctx context.Context) (targets.State, error) {
 	return s, nil
 }
 
+// errUnwritten is that of an empty pidfile: a service empties its file before it writes
+// its number.
+var errUnwritten = errors.New(`""`)
+
 // read is the number in the first line, and when the file was written.
 func (k pidfile) read() (pid int, written time.Time, err error) {
 	f, err := os.Open(k.path)
@@ -89,6 +93,9 @@ func (k pidfile) read() (pid int, written time.Time, err error) {
 	data, err := io.ReadAll(io.LimitReader(f, 64))
 	if err != nil {
 		return 0, written, fmt.Errorf("reading the pidfile: %w", err)
+	}
+	if len(data) == 0 {
+		return 0, written, fmt.Errorf("the pidfile %s does not begin with a number: %w", k.path, errUnwritten)
 	}
 	line, _, _ := strings.Cut(string(data), "\n")
 	pid, err = strconv.Atoi(strings.TrimSpace(line))
@@ -164,7 +171,7 @@ func (k pidfile) start(ctx context.Context) error {
 	go func() { ended <- cmd.Wait() }()
 	err := poll(ctx, func() (bool, error) {
 		s, err := k.state(ctx)
-		if err != nil || s.Running {
+		if err != nil && !errors.Is(err, errUnwritten) || s.Running {
 			return s.Running, err
 		}
 		select {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -230,6 +231,21 @@ func TestAStartThatFailsOrNeverShowsSaysSo(t *testing.T) {
 	err = pidfile{none, []string{"/bin/true"}}.start(ctx)
 	if err == nil || !strings.Contains(err.Error(), "names no live process yet") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestAStartWaitsWhileThePidfileIsEmpty(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "a.pid")
+	k := pidfile{file, []string{"/bin/sh", "-c", ": > " + file + "; sleep 0.5; echo $$ > " + file + "; exec sleep 60"}}
+	if err := k.start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := k.state(t.Context())
+	if err != nil || !s.Running {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	if err := syscall.Kill(s.Main.PID, syscall.SIGKILL); err != nil {
+		t.Error(err)
 	}
 }
 
